@@ -1,0 +1,79 @@
+# Needs make and Python 3.11 or newer with venv; everything else goes into .venv, in the versions uv.lock names.
+# Another Python: make demo PYTHON=python3.13
+
+PYTHON ?= python3
+JOBS ?= 200
+
+BIN := .venv/bin
+UV := $(BIN)/uv --quiet --no-config
+UV_VERSION := $(shell sed -n '/^name = "uv"$$/{n;s/^version = "\(.*\)"$$/\1/p;}' uv.lock)
+
+# A copied, moved or half-made .venv would run another checkout's code or none: .ready holds the folder it was made for.
+STALE := $(shell [ -x $(BIN)/python ] && [ "$$(cat .venv/.ready 2>/dev/null)" = "$$(pwd)" ] || echo recreate)
+
+# What a developer's shell says to uv, pip and Python about other projects must not leak into this one. Settings
+# about reaching the network stay.
+unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV PIP_TARGET PIP_PREFIX PIP_REQUIRE_HASHES
+unexport $(filter-out UV_CACHE_DIR UV_HTTP% UV_NATIVE_TLS UV_SYSTEM_CERTS UV_INSECURE_HOST,$(filter UV_%,$(.VARIABLES)))
+export PIP_USER := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export UV_LINK_MODE := copy
+
+.PHONY: help demo up test check lint one clean setup recreate
+
+help:
+	@echo "make demo          run $(JOBS) verifications end to end and show them (JOBS=1000 for more)"
+	@echo "make up            run the whole system here until Ctrl-C"
+	@echo "make test          all checks and all tests, as CI runs them"
+	@echo "make check         lint, types, import rules and the tests that need no server"
+	@echo "make one T=tests/test_wiring.py    one file or one test"
+	@echo "make clean         remove .venv, caches and the embedded servers' data"
+
+demo: setup
+	@$(BIN)/python -m worker demo --jobs $(JOBS)
+
+up: setup
+	@$(BIN)/python -m worker up
+
+test: lint
+	$(BIN)/python -m pytest
+
+check: lint
+	$(BIN)/python -m pytest -m "not servers"
+
+lint: setup
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+one: setup
+	@[ -n "$(T)" ] || { echo "make one needs a test: make one T=tests/test_wiring.py" >&2; exit 1; }
+	$(BIN)/python -m pytest $(T)
+
+clean:
+	rm -rf .venv .worker dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup: .venv/.ready
+
+recreate:
+	@command -v "$(PYTHON)" >/dev/null || \
+	  { echo "$(PYTHON) was not found: install Python 3.11 or newer, or name one with make PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is $$("$(PYTHON)" -V), but 3.11 or newer is needed: name one with make PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "$(PYTHON) has no venv module: on Debian or Ubuntu, apt install python3-venv" >&2; exit 1; }
+	@echo "Making .venv (once; about 90 MB to download)"
+	@"$(PYTHON)" -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --only-binary :all: "uv==$(UV_VERSION)"
+
+# uv downloads from PyPI whatever pip is told; where only a mirror set up for pip can be reached, pip takes over with
+# the same versions and hashes. The build tool comes from the lock too, hence no build isolation.
+.venv/.ready: pyproject.toml uv.lock $(STALE)
+	@[ -n "$$UV_CACHE_DIR" ] || mkdir -p "$${XDG_CACHE_HOME:-$$HOME/.cache}/uv" 2>/dev/null || export UV_NO_CACHE=1; \
+	$(UV) sync --frozen --no-install-project || { \
+	  echo "uv could not reach PyPI; trying pip, which follows this machine's pip configuration" >&2 && \
+	  $(UV) export --frozen --no-emit-project --output-file .venv/requirements.txt >/dev/null && \
+	  $(BIN)/python -m pip install --quiet --require-hashes --requirement .venv/requirements.txt; } && \
+	$(UV) pip install --offline --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	@pwd > $@

@@ -1,0 +1,22 @@
+"""The clock: which kind of job runs when, in UTC. Data only; every entry is safe to run late or twice."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from celery.schedules import crontab
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the clock. `missed` says what becomes of slots that passed while no clock ran."""
+
+    kind: str
+    schedule: crontab
+    missed: Literal["once", "skip", "each"]
+    """once: the latest of them runs; skip: none; each: all of them, oldest first."""
+
+
+ENTRIES = (
+    # Early in the night, so that a failure is seen by day, months before the partition is needed.
+    Entry("partitions.ensure", crontab(minute="10", hour="1"), missed="once"),
+)

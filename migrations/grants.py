@@ -1,0 +1,44 @@
+"""What the application's role may do with tables that another role owns: work with rows, never rewrite the audit trail.
+
+Run after every upgrade, so a new table needs no thought. There are no default privileges on purpose: a partition made
+at night by the owner's function gets none, and is reached through its parent, where one may only read and add.
+"""
+
+import sqlalchemy as sa
+from alembic.util import CommandError
+
+APPEND_ONLY = "audit_logs"
+
+TABLES = sa.text("""
+    SELECT c.relname, EXISTS (
+             SELECT FROM pg_partition_ancestors(c.oid) AS a(id) WHERE a.id = to_regclass(:append_only)
+           ) AS is_append_only
+      FROM pg_class c
+     WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v')
+       AND c.relname <> 'alembic_version'
+     ORDER BY c.relname
+""")
+
+
+def grant_application_role(connection: sa.Connection, role: str) -> None:
+    """Give `role` the rights it needs in the current schema, and take away what it must not have. Safe to repeat."""
+    if not connection.scalar(sa.text("SELECT count(*) FROM pg_roles WHERE rolname = :role"), {"role": role}):
+        raise CommandError(f"The application's role {role!r} does not exist: create it, then upgrade again.")
+    quote = connection.dialect.identifier_preparer.quote
+    to, schema = quote(role), quote(connection.scalar(sa.text("SELECT current_schema()")) or "public")
+    statements = [
+        f"GRANT USAGE ON SCHEMA {schema} TO {to}",
+        f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {to}",
+        f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {to}",
+    ]
+    for name, is_append_only in connection.execute(TABLES, {"append_only": APPEND_ONLY}):
+        table = f"{schema}.{quote(name)}"
+        if is_append_only:
+            statements += [
+                f"REVOKE ALL ON {table} FROM {to}",
+                f"GRANT SELECT, INSERT ON {table} TO {to}",
+            ]
+        else:
+            statements.append(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {to}")
+    for statement in statements:
+        connection.execute(sa.text(statement))

@@ -1,0 +1,215 @@
+"""Outside providers: what they offer, how we may call them, and which of their fields goes into which of our columns.
+
+Configurations, mappings and permissions hang on a scope (system, program, producer); the most specific row wins as a
+whole, its defaults included.
+"""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, UniqueConstraint, false, text, true
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Audited, Base, BigId, choice
+from models.facts import NOT_PERSONAL, kept_while_used, personal
+from models.vocabularies import AuthType, DataClass, Environment, NodeDataType, PermissionType, Scope
+
+CONFIGURATION = kept_while_used("it is configuration, and requests refer to it")
+
+
+def scope_fits(level: str) -> CheckConstraint:
+    """The scope's columns say the same as its name: a system row names nobody, a program row a program only."""
+    return CheckConstraint(
+        f"({level} = 'system' AND program_id IS NULL AND producer_id IS NULL)"
+        f" OR ({level} = 'program' AND program_id IS NOT NULL AND producer_id IS NULL)"
+        f" OR ({level} = 'producer' AND producer_id IS NOT NULL)",
+        name="scope",
+    )
+
+
+class ThirdPartyIntegration(Audited, Base):
+    """An API of a provider. Its defaults serve where no configuration says otherwise; timeouts are seconds."""
+
+    __tablename__ = "third_party_integration"
+    __table_args__ = (
+        CheckConstraint("default_timeout_seconds > 0", name="default_timeout_seconds"),
+        CheckConstraint("default_retry_attempts >= 0", name="default_retry_attempts"),
+        {"info": CONFIGURATION},
+    )
+
+    id: Mapped[BigId]
+    code: Mapped[str] = mapped_column(String(50), unique=True, info=NOT_PERSONAL)
+    name: Mapped[str] = mapped_column(String(100), info=NOT_PERSONAL)
+    description: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
+    provider_name: Mapped[str] = mapped_column(String(100), info=NOT_PERSONAL)
+    api_version: Mapped[str | None] = mapped_column(String(20), info=NOT_PERSONAL)
+    base_url: Mapped[str | None] = mapped_column(String(255), info=NOT_PERSONAL)
+    documentation_url: Mapped[str | None] = mapped_column(String(255), info=NOT_PERSONAL)
+    is_active: Mapped[bool] = mapped_column(server_default=true(), index=True)
+    auth_type: Mapped[AuthType] = mapped_column(choice("auth_type", AuthType))
+    requires_sandbox: Mapped[bool] = mapped_column(server_default=false())
+    default_timeout_seconds: Mapped[int] = mapped_column(server_default=text("30"))
+    default_retry_attempts: Mapped[int] = mapped_column(server_default=text("3"))
+
+
+class IntegrationConfiguration(Audited, Base):
+    """How an API is called in one environment for one scope.
+
+    `retry_attempts` counts calls after the first; `cache_ttl_hours` 0 keeps no answer. Secrets inside `auth_config` are
+    ciphertext leaves of the form `{"$enc": "..."}`.
+    """
+
+    __tablename__ = "integration_configuration"
+    __table_args__ = (
+        UniqueConstraint(
+            "integration_id",
+            "configuration_level",
+            "program_id",
+            "producer_id",
+            "environment",
+            name="uq_integration_configuration_scope",
+            postgresql_nulls_not_distinct=True,
+        ),
+        scope_fits("configuration_level"),
+        CheckConstraint("timeout_seconds > 0", name="timeout_seconds"),
+        CheckConstraint("retry_attempts >= 0", name="retry_attempts"),
+        CheckConstraint("cache_ttl_hours >= 0", name="cache_ttl_hours"),
+        Index("idx_integration_configuration_level", "configuration_level"),
+        {"info": CONFIGURATION},
+    )
+
+    id: Mapped[BigId]
+    integration_id: Mapped[int] = mapped_column(ForeignKey("third_party_integration.id"), index=True)
+    configuration_level: Mapped[Scope] = mapped_column(choice("configuration_level", Scope))
+    program_id: Mapped[int | None] = mapped_column(ForeignKey("program.id"), index=True)
+    producer_id: Mapped[int | None] = mapped_column(ForeignKey("producer.id"), index=True)
+    environment: Mapped[Environment] = mapped_column(choice("environment", Environment), server_default="sandbox")
+    endpoint_url: Mapped[str] = mapped_column(String(255), info=NOT_PERSONAL)
+    auth_config: Mapped[dict[str, Any]] = mapped_column(info=personal("credential"))
+    is_enabled: Mapped[bool] = mapped_column(server_default=false(), index=True)
+    is_required: Mapped[bool] = mapped_column(server_default=false())
+    timeout_seconds: Mapped[int] = mapped_column(server_default=text("30"))
+    retry_attempts: Mapped[int] = mapped_column(server_default=text("3"))
+    cache_ttl_hours: Mapped[int] = mapped_column(server_default=text("24"))
+
+
+class IntegrationNode(Audited, Base):
+    """A field of an API's answer, by its dotted path, in one version of the API. `pii_class` guides masking."""
+
+    __tablename__ = "integration_node"
+    __table_args__ = (
+        UniqueConstraint("integration_id", "node_path", "api_version", name="uq_integration_node_version"),
+        {"info": CONFIGURATION},
+    )
+
+    id: Mapped[BigId]
+    integration_id: Mapped[int] = mapped_column(ForeignKey("third_party_integration.id"), index=True)
+    node_path: Mapped[str] = mapped_column(String(255), index=True, info=NOT_PERSONAL)
+    node_name: Mapped[str] = mapped_column(String(100), info=NOT_PERSONAL)
+    node_description: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
+    data_type: Mapped[NodeDataType] = mapped_column(choice("data_type", NodeDataType))
+    is_required: Mapped[bool] = mapped_column(server_default=false())
+    is_array: Mapped[bool] = mapped_column(server_default=false())
+    sample_value: Mapped[str | None] = mapped_column(info=personal("free_text"))
+    api_version: Mapped[str] = mapped_column(String(20), index=True, info=NOT_PERSONAL)
+    deprecated_in_version: Mapped[str | None] = mapped_column(String(20), info=NOT_PERSONAL)
+    pii_class: Mapped[DataClass | None] = mapped_column(choice("pii_class", DataClass))
+
+
+class IntegrationFieldMapping(Audited, Base):
+    """One version of the rule that copies a node into a column. Only one version of a rule is active in a scope.
+
+    Target names are free text here: whoever writes to them must hold them against a list of allowed columns.
+    """
+
+    __tablename__ = "integration_field_mapping"
+    __table_args__ = (
+        scope_fits("mapping_scope"),
+        CheckConstraint("version_number >= 1", name="version_number"),
+        Index("idx_integration_field_mapping_target", "target_table", "target_column"),
+        Index("idx_integration_field_mapping_scope", "mapping_scope", "program_id", "producer_id"),
+        Index("idx_integration_field_mapping_version", "version_number", "is_active_version"),
+        Index(
+            "uq_integration_field_mapping_active",
+            "integration_id",
+            "source_node_id",
+            "target_table",
+            "target_column",
+            "mapping_scope",
+            "program_id",
+            "producer_id",
+            unique=True,
+            postgresql_nulls_not_distinct=True,
+            postgresql_where=text("is_active_version"),
+        ),
+        UniqueConstraint(
+            "integration_id",
+            "source_node_id",
+            "target_table",
+            "target_column",
+            "mapping_scope",
+            "program_id",
+            "producer_id",
+            "version_number",
+            name="uq_integration_field_mapping_version",
+            postgresql_nulls_not_distinct=True,
+        ),
+        {"info": CONFIGURATION},
+    )
+
+    id: Mapped[BigId]
+    integration_id: Mapped[int] = mapped_column(ForeignKey("third_party_integration.id"), index=True)
+    mapping_scope: Mapped[Scope] = mapped_column(choice("mapping_scope", Scope), server_default="system")
+    program_id: Mapped[int | None] = mapped_column(ForeignKey("program.id"), index=True)
+    producer_id: Mapped[int | None] = mapped_column(ForeignKey("producer.id"), index=True)
+    source_node_id: Mapped[int] = mapped_column(ForeignKey("integration_node.id"), index=True)
+    target_table: Mapped[str] = mapped_column(String(100), info=NOT_PERSONAL)
+    target_column: Mapped[str] = mapped_column(String(100), info=NOT_PERSONAL)
+    transformation_rules: Mapped[dict[str, Any] | None] = mapped_column(info=NOT_PERSONAL)
+    version_number: Mapped[int] = mapped_column(server_default=text("1"))
+    is_active_version: Mapped[bool] = mapped_column(server_default=true())
+    replaced_mapping_id: Mapped[int | None] = mapped_column(
+        BigInteger, ForeignKey("integration_field_mapping.id"), index=True
+    )
+    validation_rules: Mapped[dict[str, Any] | None] = mapped_column(info=NOT_PERSONAL)
+
+
+class IntegrationPermission(Audited, Base):
+    """What a user, role or group may do with an integration inside a scope.
+
+    Roles and groups have no tables: `permission_target_id` is their name, or the user's UUID as text.
+    """
+
+    __tablename__ = "integration_permission"
+    __table_args__ = (
+        UniqueConstraint(
+            "integration_id",
+            "permission_type",
+            "permission_target_id",
+            "scope_level",
+            "program_id",
+            "producer_id",
+            name="uq_integration_permission",
+            postgresql_nulls_not_distinct=True,
+        ),
+        scope_fits("scope_level"),
+        CheckConstraint(
+            "permission_type <> 'user'"
+            " OR permission_target_id ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'",
+            name="target",
+        ),
+        Index("idx_integration_permission_permission_target", "permission_type", "permission_target_id"),
+        Index("idx_integration_permission_scope", "scope_level", "program_id", "producer_id"),
+        {"info": CONFIGURATION},
+    )
+
+    id: Mapped[BigId]
+    integration_id: Mapped[int] = mapped_column(ForeignKey("third_party_integration.id"), index=True)
+    permission_type: Mapped[PermissionType] = mapped_column(choice("permission_type", PermissionType))
+    permission_target_id: Mapped[str] = mapped_column(String(36), info=NOT_PERSONAL)
+    can_configure: Mapped[bool] = mapped_column(server_default=false())
+    can_view_raw_responses: Mapped[bool] = mapped_column(server_default=false())
+    can_manage_mappings: Mapped[bool] = mapped_column(server_default=false())
+    can_enable_disable: Mapped[bool] = mapped_column(server_default=false())
+    scope_level: Mapped[Scope] = mapped_column(choice("scope_level", Scope), server_default="producer")
+    program_id: Mapped[int | None] = mapped_column(ForeignKey("program.id"), index=True)
+    producer_id: Mapped[int | None] = mapped_column(ForeignKey("producer.id"), index=True)

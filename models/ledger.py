@@ -1,0 +1,120 @@
+"""The ledger: one row for every job of every kind, and a narrow log of what happened to it on the way.
+
+`job` is small and hot: it holds ids and plain values, never personal data, and only three partial indexes that finished
+rows leave. A snoozed or scheduled job is `ready` with a later `run_at`.
+"""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, SmallInteger, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, UuidId, choice
+from models.facts import NOT_PERSONAL, kept, kept_with
+from models.vocabularies import JobEventName, JobState
+
+DUE_RANK = "((run_at - '2000-01-01 00:00:00+00'::timestamp with time zone) + (priority * '00:01:00'::interval))"
+"""Order in which due jobs of one tenant start: a step of priority is worth a minute of waiting, so nothing starves."""
+
+_COUNTER = text("0")
+
+
+class Job(Base):
+    """One job. Whoever holds `fence` while the state is `running` may finish it; `lease_until` says for how long."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
+        CheckConstraint("attempt >= 0 AND crashes >= 0 AND max_attempts > 0", name="counters"),
+        CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="lease"),
+        CheckConstraint(
+            "(state IN ('done', 'failed', 'cancelled', 'expired')) = (finished_at IS NOT NULL)", name="finished"
+        ),
+        Index("idx_job_due", "queue", "tenant", text(DUE_RANK), postgresql_where=text("state = 'ready'")),
+        Index("idx_job_running", "lease_until", postgresql_where=text("state = 'running'")),
+        Index(
+            "uq_job_idempotency_key",
+            "tenant",
+            "kind",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
+        Index(
+            "uq_job_slot",
+            "kind",
+            "scheduled_for",
+            unique=True,
+            postgresql_where=text("scheduled_for IS NOT NULL"),
+        ),
+        {
+            "info": kept(90, since="finished_at", why="long enough to explain a job's fate to whoever asked for it"),
+            # Vacuum after every few hundred dead rows, however large the history: each job dies twice on its way.
+            "postgresql_with": {
+                "fillfactor": "80",
+                "autovacuum_vacuum_scale_factor": "0",
+                "autovacuum_vacuum_threshold": "500",
+                "autovacuum_vacuum_cost_delay": "0",
+                "autovacuum_analyze_scale_factor": "0",
+                "autovacuum_analyze_threshold": "5000",
+            },
+        },
+    )
+
+    id: Mapped[UuidId]
+    kind: Mapped[str] = mapped_column(info=NOT_PERSONAL)
+    queue: Mapped[str] = mapped_column(info=NOT_PERSONAL)
+    tenant: Mapped[str] = mapped_column(server_default=text("'system'"), info=NOT_PERSONAL)
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default=text("4"))
+    """0 is the most urgent, 9 the least."""
+
+    args: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"), info=NOT_PERSONAL)
+    state: Mapped[JobState] = mapped_column(choice("state", JobState), server_default=text("'ready'"))
+    run_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    deadline_at: Mapped[datetime | None]
+
+    attempt: Mapped[int] = mapped_column(server_default=_COUNTER)
+    max_attempts: Mapped[int] = mapped_column(server_default=text("5"))
+    crashes: Mapped[int] = mapped_column(server_default=_COUNTER)
+
+    lease_until: Mapped[datetime | None]
+    leased_by: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
+    fence: Mapped[int] = mapped_column(BigInteger, server_default=_COUNTER)
+    hinted_at: Mapped[datetime | None]
+    """When the dispatcher last sent a hint; NULL while none is known to be under way."""
+
+    idempotency_key: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
+    idempotency_until: Mapped[datetime | None]
+    fingerprint: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
+    """What the key was first used for: the same key with another fingerprint is refused."""
+
+    scheduled_for: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
+    waiting_for: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
+    error_code: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
+    error_message: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
+    progress: Mapped[dict[str, Any] | None] = mapped_column(info=NOT_PERSONAL)
+    batch_id: Mapped[uuid.UUID | None]
+    parent_id: Mapped[uuid.UUID | None]
+
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class JobEvent(Base):
+    """Something a job's own row can't tell any more: a retry, a snooze, a death, an unhappy end."""
+
+    __tablename__ = "job_event"
+    __table_args__ = (Index("idx_job_event_job", "job_id", "id"), {"info": kept_with("job")})
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"))
+    event: Mapped[JobEventName] = mapped_column(choice("event", JobEventName))
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    attempt: Mapped[int]
+    fence: Mapped[int] = mapped_column(BigInteger)
+    code: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
+    next_run_at: Mapped[datetime | None]

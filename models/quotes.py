@@ -1,0 +1,61 @@
+"""Quotes: what a customer asked to insure, in versions, until a policy comes of it or it expires."""
+
+import uuid
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, RiskScore, StateCode, Timestamped, UuidId, choice
+from models.facts import NOT_PERSONAL, kept, personal
+from models.vocabularies import ProductType, QuoteStatus
+
+
+class Quote(Timestamped, Base):
+    """A version of a quote. `calculating` is taken by a conditional update: it is the lock of the recalculation."""
+
+    __tablename__ = "quotes"
+    __table_args__ = (
+        CheckConstraint("ai_risk_score BETWEEN 0 AND 1", name="ai_risk_score"),
+        CheckConstraint("conversion_probability BETWEEN 0 AND 1", name="conversion_probability"),
+        CheckConstraint("state ~ '^[A-Z]{2}$'", name="state"),
+        CheckConstraint("version >= 1", name="version"),
+        Index("idx_quotes_quote_number", "quote_number", unique=True),
+        Index("idx_quotes_product_type_state", "product_type", "state"),
+        Index("idx_quotes_vehicle_info", "vehicle_info", postgresql_using="gin"),
+        Index("idx_quotes_coverage_selections", "coverage_selections", postgresql_using="gin"),
+        {
+            "info": kept(
+                2555,
+                since="created_at",
+                mask_after_days=1095,
+                why="market conduct reviews look at declined and unsold quotes; names are not needed for long",
+            )
+        },
+    )
+
+    id: Mapped[UuidId]
+    quote_number: Mapped[str] = mapped_column(
+        String(30), server_default=text("generate_quote_number()"), info=NOT_PERSONAL
+    )
+    customer_id: Mapped[str | None] = mapped_column(
+        String(36), ForeignKey("customers.id"), index=True, info=NOT_PERSONAL
+    )
+    product_type: Mapped[ProductType] = mapped_column(choice("product_type", ProductType))
+    state: Mapped[StateCode] = mapped_column(info=NOT_PERSONAL)
+    status: Mapped[QuoteStatus] = mapped_column(choice("status", QuoteStatus), server_default="draft", index=True)
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    parent_quote_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("quotes.id"), index=True)
+    converted_to_policy_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("policies.id"), index=True)
+    vehicle_info: Mapped[dict[str, Any] | None] = mapped_column(info=personal("document"))
+    property_info: Mapped[dict[str, Any] | None] = mapped_column(info=personal("document"))
+    drivers: Mapped[list[Any] | None] = mapped_column(info=personal("document"))
+    coverage_selections: Mapped[dict[str, Any] | None] = mapped_column(info=NOT_PERSONAL)
+    ai_risk_score: Mapped[Decimal | None] = mapped_column(RiskScore)
+    conversion_probability: Mapped[Decimal | None] = mapped_column(RiskScore)
+    effective_date: Mapped[date | None]
+    expires_at: Mapped[datetime | None] = mapped_column(index=True)
+    created_by: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"), index=True)
+    updated_by: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"), index=True)

@@ -1,0 +1,1 @@
+"""What the system does: one folder a job. `task.py` is its door; nothing here imports another job."""

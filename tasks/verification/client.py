@@ -1,0 +1,219 @@
+"""The provider over HTTP: one call within one deadline, and whatever becomes of it is a value.
+
+The only importer of the HTTP libraries: httpx2 for its interface, on aiohttp's connections, which cost a fraction of the
+CPU. The timeouts of HTTP clients bound each single read, so a server that sends a byte now and then is never too slow for
+them; hence one `asyncio.timeout` around everything, the token included.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+
+import aiohttp
+import httpx2
+from httpx_aiohttp.httpx2 import AiohttpTransport
+from redis.asyncio import Redis
+
+from tasks.verification import answer, token
+from tasks.verification.answer import Reading
+from tasks.verification.classify import Event, Status, Trouble
+from tasks.verification.credentials import ClientCredentials, Credentials
+from tasks.verification.strict_json import Unreadable
+from tasks.verification.token import Token
+from tasks.verification.token_store import TokenStore
+from worker.crypto import Keyring
+from worker.job import Surroundings
+
+BODY_LIMIT = 2 * 1024 * 1024
+"""Bytes of a decoded body. The largest real answer, a hundred drivers, has about 150 KB."""
+
+REDIS_TIMEOUT_S = 0.5
+KEEP_ALIVE_S = 15
+DNS_S = 30
+FOR_TOKENS = 8
+
+HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "integration-worker"}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Exchange:
+    """One call. `status_code` and `headers` (lower-case names) are there if the provider's head arrived.
+
+    `time_ms` counts from the request to the last byte read, without the token.
+    """
+
+    reading: Reading
+    status_code: int | None = None
+    headers: dict[str, str] | None = None
+    time_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Raw:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    is_oversized: bool
+
+
+class Provider:
+    """What `act` works with; one object in each event loop."""
+
+    def __init__(self, http: httpx2.AsyncClient, tokens: TokenStore, keyring: Keyring) -> None:
+        self._http = http
+        self._tokens = tokens
+        self.keyring = keyring
+
+    async def call(
+        self, url: str, body: bytes, headers: dict[str, str], credentials: Credentials, timeout_s: float
+    ) -> Exchange:
+        """POST a JSON body. Ends within `timeout_s`, renewal of a refused token included; never raises."""
+        started = _now()
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._signed(url, body, headers, credentials, timeout_s)
+        except TimeoutError:
+            return Exchange(Reading(Trouble.TIMED_OUT), time_ms=_ms_since(started))
+
+    async def _signed(
+        self, url: str, body: bytes, headers: dict[str, str], credentials: Credentials, timeout_s: float
+    ) -> Exchange:
+        if not isinstance(credentials, ClientCredentials):
+            return await self._ask(url, body, {**headers, credentials.header: credentials.value})
+        exchange, used = await self._with_token(url, body, headers, credentials, timeout_s)
+        if used is None or not _is_unauthorized(exchange.reading.event):
+            return exchange
+        await self._tokens.drop(credentials.cache_key, used)
+        exchange, _ = await self._with_token(url, body, headers, credentials, timeout_s)
+        return exchange
+
+    async def _with_token(
+        self, url: str, body: bytes, headers: dict[str, str], credentials: ClientCredentials, timeout_s: float
+    ) -> tuple[Exchange, Token | None]:
+        fetched = await self._tokens.get(credentials.cache_key, lambda: self._fetch(credentials, timeout_s))
+        if not isinstance(fetched, Token):
+            return Exchange(Reading(fetched)), None
+        return await self._ask(url, body, {**headers, "Authorization": f"Bearer {fetched.value}"}), fetched
+
+    async def _ask(self, url: str, body: bytes, headers: dict[str, str]) -> Exchange:
+        started = _now()
+        raw = await self._exchange(url, content=body, headers={**headers, "Content-Type": "application/json"})
+        time_ms = _ms_since(started)
+        if isinstance(raw, Trouble):
+            return Exchange(Reading(raw), time_ms=time_ms)
+        reading = answer.read(raw.status, raw.headers, raw.body)
+        if raw.is_oversized:
+            problem = f"The answer has more than {BODY_LIMIT} bytes."
+            reading = replace(
+                reading, event=Trouble.OVERSIZED, kept=answer.raw(raw.body), answer=None, problem=problem
+            )
+        return Exchange(reading, raw.status, raw.headers, time_ms)
+
+    async def _fetch(self, credentials: ClientCredentials, timeout_s: float) -> Token | Event:
+        try:
+            async with asyncio.timeout(timeout_s):
+                raw = await self._exchange(credentials.token_url, data=credentials.form(), headers={})
+        except TimeoutError:
+            return Trouble.TIMED_OUT
+        if isinstance(raw, Trouble):
+            return raw
+        if raw.status != 200:
+            return Status(raw.status, retry_after=raw.headers.get("retry-after"), endpoint="token")
+        try:
+            return token.read_token(raw.body)
+        except Unreadable:
+            return Trouble.UNREADABLE
+
+    async def _exchange(self, url: str, *, headers: dict[str, str], **content: Any) -> _Raw | Trouble:
+        """Send and receive; of a body beyond the limit only its beginning."""
+        try:
+            async with self._http.stream("POST", url, headers=headers, **content) as response:
+                chunks, size = [], 0
+                async for chunk in response.aiter_bytes():
+                    size += len(chunk)
+                    chunks.append(chunk)
+                    if size > BODY_LIMIT:
+                        break
+                is_oversized = size > BODY_LIMIT
+                body = b"".join(chunks)[: answer.RAW_BYTES] if is_oversized else b"".join(chunks)
+                return _Raw(response.status_code, dict(response.headers.items()), body, is_oversized)
+        except (httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError, OSError, ValueError) as error:
+            if isinstance(error, TimeoutError):
+                raise
+            return _trouble(error)
+
+
+@asynccontextmanager
+async def open_provider(surroundings: Surroundings) -> AsyncIterator[Provider]:
+    """Connections for one event loop, to the provider and to the token cache."""
+    settings, keyring = surroundings.settings, surroundings.keyring
+    redis = Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_timeout=REDIS_TIMEOUT_S,
+        socket_connect_timeout=REDIS_TIMEOUT_S,
+    )
+    tokens = TokenStore(redis, keyring)
+    try:
+        async with _http_client(settings.calls_in_flight + FOR_TOKENS) as http:
+            try:
+                yield Provider(http, tokens, keyring)
+            finally:
+                await tokens.close()
+    finally:
+        await redis.aclose()
+
+
+def _http_client(connections: int) -> httpx2.AsyncClient:
+    context = httpx2.create_ssl_context(trust_env=False)
+    connector = aiohttp.TCPConnector(
+        limit=connections, keepalive_timeout=KEEP_ALIVE_S, ttl_dns_cache=DNS_S, ssl=context
+    )
+    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    return httpx2.AsyncClient(
+        transport=AiohttpTransport(verify=context, trust_env=False, client=session),
+        headers=HEADERS,
+        # One provider's cookies would travel from one tenant's call to the next.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        timeout=None,  # noqa: S113 - the deadline is around the whole call, see above
+        follow_redirects=False,
+        trust_env=False,
+    )
+
+
+def _trouble(error: BaseException) -> Trouble:
+    """The kind of a failure. The transport's own classes are coarse: what lies beneath tells more."""
+    for cause in _causes(error):
+        match cause:
+            case ssl.SSLCertVerificationError() | aiohttp.ClientConnectorCertificateError():
+                return Trouble.BAD_CERTIFICATE
+            case httpx2.InvalidURL() | httpx2.UnsupportedProtocol() | aiohttp.InvalidURL():
+                return Trouble.BAD_ADDRESS
+            case aiohttp.ClientConnectorError():
+                return Trouble.NOT_CONNECTED
+            case aiohttp.ClientPayloadError():
+                return Trouble.CUT_SHORT
+            case httpx2.DecodingError() | aiohttp.ClientResponseError():
+                return Trouble.UNREADABLE
+    return Trouble.CONNECTION_LOST
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_unauthorized(event: Event) -> bool:
+    return isinstance(event, Status) and event.code == 401 and event.endpoint == "api"
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _ms_since(started: float) -> int:
+    return round((_now() - started) * 1000)

@@ -1,0 +1,57 @@
+"""What in an answer does not fit the question or deserves a look: node paths and a word, never values."""
+
+from typing import TypedDict
+
+from tasks.verification.answer import Answer
+from tasks.verification.identity import Identity
+
+PERSON = "driver_data.personal_info"
+LICENSE = "driver_data.license_info"
+
+
+class Discrepancy(TypedDict):
+    """`match` says in which way the node differs; `source` who noticed."""
+
+    node_path: str
+    match: str
+    source: str
+
+
+def discrepancies(
+    answer: Answer, identity: Identity | None, *, has_license: bool, is_cleaned: bool
+) -> tuple[Discrepancy, ...]:
+    """The provider's own remarks first, then ours."""
+    noted = [_note(theirs.node_path[:200], theirs.match[:50], "provider") for theirs in answer.discrepancies]
+    known = {note["node_path"] for note in noted}
+    ours = _ours(answer, identity, has_license=has_license, is_cleaned=is_cleaned)
+    return (*noted, *(note for note in ours if note["node_path"] not in known))
+
+
+def _ours(
+    answer: Answer, identity: Identity | None, *, has_license: bool, is_cleaned: bool
+) -> list[Discrepancy]:
+    notes = []
+    if is_cleaned:
+        notes.append(_note("", "unstorable_characters_removed"))
+    if answer.truncated:
+        notes.append(_note("household_members", "truncated"))
+    if (search := answer.address_search_status) and search != "FOUND":
+        notes.append(_note("address_search_status", search[:50]))
+    if answer.driver_data is None:
+        return notes
+    if identity is Identity.OTHER:
+        notes.append(_note(PERSON, "other_person"))
+    elif identity is Identity.UNSURE:
+        notes.append(_note(PERSON, "uncertain"))
+    if not has_license:
+        notes.append(_note(f"{LICENSE}.license_number", "mismatch"))
+    if info := answer.driver_data.license_info:
+        if info.status and info.status.lower() != "valid":
+            notes.append(_note(f"{LICENSE}.status", info.status[:50]))
+        if info.id_card:
+            notes.append(_note(f"{LICENSE}.id_card", "identification_card"))
+    return notes
+
+
+def _note(node_path: str, match: str, source: str = "worker") -> Discrepancy:
+    return {"node_path": node_path, "match": match, "source": source}

@@ -1,0 +1,74 @@
+"""Is the person in the answer the one we asked about? Decided here, whatever the provider thinks of its own answer."""
+
+import unicodedata
+from enum import Enum, auto
+
+from tasks.verification.answer import DriverData
+from tasks.verification.question import PostalAddress, Subject
+
+_SUFFIXES = frozenset(("jr", "sr", "ii", "iii", "iv"))
+
+
+class Identity(Enum):
+    SAME = auto()
+    UNSURE = auto()  # one name differs or something is missing, the birth date does not differ
+    OTHER = auto()
+
+
+def identify(subject: Subject, client_ref: str, found: DriverData) -> Identity:
+    """Compare names and birth date, blind to case, accents, punctuation and suffixes.
+
+    Names change (marriage) and are written in several ways, birth dates don't: another birth date is another person.
+    """
+    person = found.personal_info
+    if found.client_ref is not None and found.client_ref != client_ref:
+        return Identity.OTHER
+    if person.date_of_birth is not None and person.date_of_birth != subject.date_of_birth:
+        return Identity.OTHER
+    firsts = _first_names(person.first_name, person.middle_name)
+    same_first = bool(firsts & _first_names(subject.first_name, None))
+    same_last = bool(_name(person.last_name)) and _name(person.last_name) == _name(subject.last_name)
+    if same_first and same_last and person.date_of_birth is not None:
+        return Identity.SAME
+    differs_first, differs_last = bool(firsts) and not same_first, bool(_name(person.last_name)) and not same_last
+    return Identity.OTHER if differs_first and differs_last else Identity.UNSURE
+
+
+def same_license(license_number: str, state_code: str, found: DriverData) -> bool:
+    """Whether the answer names the licence we asked about; a missing number doesn't."""
+    info = found.license_info
+    return (
+        info is not None
+        and info.license_number is not None
+        and _code(info.license_number) == _code(license_number)
+        and (info.state_code or "").upper() == state_code.upper()
+    )
+
+
+def same_address(asked: PostalAddress, found: PostalAddress) -> bool:
+    """Whether two addresses lead to the same door, as far as street, city, state and five-digit ZIP tell."""
+    return _door(asked) == _door(found)
+
+
+def _door(address: PostalAddress) -> tuple[str, ...]:
+    street = f"{address.street_1 or ''} {address.street_2 or ''}"
+    return _code(street), _code(address.city), _code(address.state), _code(address.zip_code)[:5]
+
+
+def _first_names(first: str | None, middle: str | None) -> set[str]:
+    """The ways to write a first name: "Mary Ann" may come as one name or as first and middle."""
+    return {name for name in (_name(first), _name(f"{first or ''} {middle or ''}")) if name}
+
+
+def _name(name: str | None) -> str:
+    words = "".join(c if c.isalpha() else " " for c in _plain(name).replace("'", "").replace(".", "")).split()
+    return "".join(word for position, word in enumerate(words) if position == 0 or word not in _SUFFIXES)
+
+
+def _code(text: str | None) -> str:
+    return "".join(c for c in _plain(text) if c.isalnum())
+
+
+def _plain(text: str | None) -> str:
+    decomposed = unicodedata.normalize("NFKD", text or "")
+    return "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()

@@ -1,0 +1,194 @@
+"""From an answer to the words our columns know: what each result says, and what becomes of driver, licence, address.
+
+The provider's own verdict is an upper bound: it can only get worse here, where person and licence are compared with
+what was asked.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from models.vocabularies import (
+    DeliveryPointValidation,
+    DriverVerificationStatus,
+    LicenseVerificationStatus,
+    TargetEntityType,
+    VerificationStatus,
+    VerificationType,
+)
+from tasks.verification.answer import Answer, CurrentAddress, LicenseInfo, ProviderStatus
+from tasks.verification.discrepancies import Discrepancy, discrepancies
+from tasks.verification.identity import Identity, identify, same_address, same_license
+from tasks.verification.question import PostalAddress, Question, client_ref
+
+LICENSE_STATUS: dict[str, LicenseVerificationStatus] = {
+    "valid": "verified",
+    "expired": "expired",
+    "suspended": "suspended",
+    "revoked": "invalid",
+}
+"""Our word for the provider's; what is not here is `not_verified`, and the provider's word is kept beside it."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Result:
+    """One row of `integration_verification_result`."""
+
+    verification_type: VerificationType
+    target_type: TargetEntityType
+    status: VerificationStatus
+    confidence: Decimal | None = None
+    verified_data: dict[str, Any] | None = None
+    discrepancies: tuple[Discrepancy, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DriverChange:
+    """`external_id` None leaves the one that is there."""
+
+    status: DriverVerificationStatus
+    confidence: Decimal | None
+    external_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LicenseChange:
+    status: LicenseVerificationStatus
+    external_status: str | None
+    notes: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AddressChange:
+    confidence: Decimal | None
+    delivery_point_validation: DeliveryPointValidation
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Everything that an answer changes. `address` None leaves the address as it is."""
+
+    results: tuple[Result, ...]
+    driver: DriverChange
+    license: LicenseChange
+    address: AddressChange | None
+
+
+def findings(question: Question, license_number: str, answer: Answer, *, is_cleaned: bool) -> Findings:
+    """What the answer to a question means. `is_cleaned`: characters that can't be stored were taken out of it."""
+    found = answer.driver_data
+    identity, has_license = None, False
+    if found is not None:
+        identity = identify(question.subject, client_ref(question.driver_id), found)
+        has_license = same_license(license_number, question.subject.state_code, found)
+    status = _overall(answer, identity, has_license=has_license)
+    noted = discrepancies(answer, identity, has_license=has_license, is_cleaned=is_cleaned)
+    is_ours = found is not None and identity is not Identity.OTHER
+    info = found.license_info if found is not None and is_ours else None
+    score = answer.confidence_score
+
+    def result(
+        kind: VerificationType, outcome: VerificationStatus, data: dict[str, Any] | None, about: str
+    ) -> Result:
+        target: TargetEntityType = "address" if kind == "address" else "driver"
+        own = tuple(d for d in noted if d["node_path"].startswith(about))
+        # Another person's data is in the record of the call; among our driver's results it has no place.
+        return Result(kind, target, outcome, score, data if is_ours else None, own)
+
+    results = [
+        result("household", status, _household(answer), ""),
+        result("license", status, _dump(info), "driver_data.license_info"),
+        result("identity", _identity(status, identity), _person(answer), "driver_data.personal_info"),
+    ]
+    address_change = None
+    if question.address is not None:
+        current = found.address_info.current_address if found and found.address_info else None
+        outcome = _address(status, answer, current, question.address)
+        results.append(result("address", outcome, _dump(current), "driver_data.address_info"))
+        if is_ours and current is not None and _is_same(current, question.address):
+            address_change = AddressChange(score, current.delivery_point_validation or "unknown")
+
+    return Findings(
+        results=tuple(results),
+        driver=DriverChange(
+            status="failed" if status == "not_found" else status,
+            confidence=score,
+            external_id=(found.driver_id or "")[:100] or None if found is not None and is_ours else None,
+        ),
+        license=_license(status, identity, info, has_license=has_license),
+        address=address_change,
+    )
+
+
+def error_results(question: Question) -> tuple[Result, ...]:
+    """The rows of a verification that ended without an answer: that it was tried, and nothing else."""
+    kinds: tuple[VerificationType, ...] = ("household", "license", "identity")
+    rows = [Result(kind, "driver", "error") for kind in kinds]
+    return (*rows, Result("address", "address", "error")) if question.address is not None else tuple(rows)
+
+
+def _overall(answer: Answer, identity: Identity | None, *, has_license: bool) -> ProviderStatus:
+    if identity is Identity.OTHER:
+        return "failed"
+    if answer.verification_status == "verified" and not (identity is Identity.SAME and has_license):
+        return "partial"
+    return answer.verification_status
+
+
+def _license(
+    status: VerificationStatus, identity: Identity | None, info: LicenseInfo | None, *, has_license: bool
+) -> LicenseChange:
+    if identity is Identity.OTHER:
+        return LicenseChange("invalid", None, "The provider knows this number as another person's.")
+    if info is None or not has_license or status not in ("verified", "partial"):
+        external = info.status if info is not None else None
+        return LicenseChange("not_verified", _clip(external), None)
+    notes = "The provider knows this number as an identification card." if info.id_card else None
+    return LicenseChange(LICENSE_STATUS.get((info.status or "").lower(), "not_verified"), _clip(info.status), notes)
+
+
+def _identity(status: VerificationStatus, identity: Identity | None) -> VerificationStatus:
+    match identity:
+        case Identity.SAME:
+            return "verified" if status in ("verified", "partial") else status
+        case Identity.UNSURE:
+            return "partial" if status in ("verified", "partial") else status
+        case Identity.OTHER:
+            return "failed"
+    return status
+
+
+def _address(
+    status: VerificationStatus, answer: Answer, current: CurrentAddress | None, asked: PostalAddress
+) -> VerificationStatus:
+    if status in ("failed", "not_found"):
+        return status
+    if current is None or (answer.address_search_status or "FOUND") != "FOUND":
+        return "not_found"
+    if current.delivery_point_validation == "invalid":
+        return "failed"
+    return "verified" if _is_same(current, asked) and current.delivery_point_validation == "valid" else "partial"
+
+
+def _is_same(current: CurrentAddress, asked: PostalAddress) -> bool:
+    found = PostalAddress(current.street_1, current.street_2, current.city, current.state, current.zip_code)
+    return same_address(asked, found)
+
+
+def _household(answer: Answer) -> dict[str, Any]:
+    return answer.model_dump(
+        mode="json",
+        include={"address_search_status", "drivers_found", "records_returned", "truncated", "household_members"},
+    )
+
+
+def _person(answer: Answer) -> dict[str, Any] | None:
+    return _dump(answer.driver_data.personal_info) if answer.driver_data else None
+
+
+def _dump(part: Any) -> dict[str, Any] | None:
+    return part.model_dump(mode="json") if part is not None else None
+
+
+def _clip(text: str | None) -> str | None:
+    return text[:50] if text else None

@@ -1,0 +1,30 @@
+"""How far a request has come over all its runs, and whether one more call is allowed."""
+
+from dataclasses import dataclass
+
+from tasks.verification.classify import Meaning, Verdict
+from tasks.verification.question import next_key
+
+MOST_AFTER_UNUSABLE = 1
+"""An answer against the protocol may be an accident once; a second one is how the provider answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`key` is that of the next call, `retries` counts those spent."""
+
+    key: str
+    retries: int
+
+    def allows_retry(self, verdict: Verdict, allowed: int) -> bool:
+        """Whether the call that ended with `verdict` may be followed by another; `allowed` is the most there may be."""
+        match verdict.meaning:
+            case Meaning.TRANSIENT | Meaning.THROTTLED:
+                return self.retries < allowed
+            case Meaning.UNUSABLE:
+                return self.retries < min(allowed, MOST_AFTER_UNUSABLE)
+        return False
+
+    def after(self, verdict: Verdict) -> "Progress":
+        """With one retry more spent. Only a call whose fate is unknown is repeated under its key."""
+        return Progress(next_key(self.key) if verdict.was_answered else self.key, self.retries + 1)

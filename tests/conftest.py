@@ -1,0 +1,147 @@
+"""Real servers for the tests: one PostgreSQL and one Valkey for a session, a database for a test.
+
+Nothing here looks at the environment for servers, so no test can find one that happens to be installed.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+import migrations
+from worker.crypto import new_key
+from worker.database import Database
+from worker.dev.embedded import EmbeddedServers
+from worker.settings import Settings
+
+OUTSIDE = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL", "BROKER_URL", "ENCRYPTION_KEYS", "BLIND_INDEX_KEY")
+for name in OUTSIDE:
+    os.environ.pop(name, None)
+
+
+@dataclass(frozen=True)
+class DatabaseUrls:
+    """One database, as the role that owns its tables and as the application's role."""
+
+    name: str
+    owner_url: str
+    app_url: str
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+    """PostgreSQL and Valkey of this session."""
+    with EmbeddedServers(tmp_path_factory.mktemp("servers") / "home", durable=False) as running:
+        yield running
+
+
+@pytest.fixture
+def fresh_database(servers: EmbeddedServers) -> Iterator[DatabaseUrls]:
+    """An empty database, owned by the migrating role."""
+    yield from _database(servers, "template0")
+
+
+@pytest.fixture
+def database(servers: EmbeddedServers, template: str) -> Iterator[DatabaseUrls]:
+    """A database of the test's own, migrated to the newest revision."""
+    yield from _database(servers, template)
+
+
+@pytest.fixture(scope="session")
+def template(servers: EmbeddedServers) -> Iterator[str]:
+    """Name of a migrated database that is cloned for each test."""
+    for urls in _database(servers, "template0"):
+        migrate(urls)
+        yield urls.name
+
+
+@pytest.fixture
+def redis_url(servers: EmbeddedServers) -> str:
+    """The session's Valkey, emptied."""
+    import redis
+
+    with redis.Redis.from_url(servers.redis_url) as client:
+        client.flushall()
+    return servers.redis_url
+
+
+@pytest.fixture
+def settings(database: DatabaseUrls, redis_url: str) -> Settings:
+    """Settings of a worker on the test's own database."""
+    return settings_for(database, redis_url)
+
+
+@pytest.fixture
+def db(settings: Settings) -> Iterator[Database]:
+    """The application's connections to the test's own database."""
+    database = Database(settings)
+    yield database
+    database.close()
+
+
+def settings_for(database: DatabaseUrls, redis_url: str, **overrides: object) -> Settings:
+    values = {
+        "DATABASE_URL": database.app_url,
+        "MIGRATION_DATABASE_URL": database.owner_url,
+        "REDIS_URL": redis_url,
+        "ENCRYPTION_KEYS": f"k1:{new_key()}",
+        "BLIND_INDEX_KEY": new_key(),
+        **overrides,
+    }
+    return Settings.model_validate(values)
+
+
+def environment_of(settings: Settings, home: Path) -> dict[str, str]:
+    """The environment of a process that shall use these settings."""
+    return {
+        **os.environ,
+        "WORKER_HOME": str(home),
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "MIGRATION_DATABASE_URL": (settings.migration_database_url or settings.database_url).get_secret_value(),
+        "REDIS_URL": settings.redis_url.get_secret_value(),
+        "ENCRYPTION_KEYS": settings.encryption_keys.get_secret_value(),
+        "BLIND_INDEX_KEY": settings.blind_index_key.get_secret_value(),
+    }
+
+
+def migrate(urls: DatabaseUrls, revision: str = "head") -> None:
+    """Bring a database to a revision, with the rights of the application's role."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    engine = sa.create_engine(urls.owner_url.replace("postgresql://", "postgresql+psycopg://"), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        config.attributes["application_role"] = urls.app_url.split("://")[1].split(":")[0]
+        command.upgrade(config, revision)
+        connection.commit()
+
+
+_cloning = threading.Lock()
+
+
+def _database(servers: EmbeddedServers, template: str) -> Iterator[DatabaseUrls]:
+    name = f"test_{uuid4().hex[:12]}"
+    owner = servers.migration_database_url.split("://")[1].split(":")[0]
+    app = servers.database_url.split("://")[1].split(":")[0]
+    with _cloning, psycopg.connect(servers.admin_database_url, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} OWNER {owner} TEMPLATE {template} STRATEGY file_copy")
+        admin.execute(f"GRANT CONNECT ON DATABASE {name} TO {app}")
+    with psycopg.connect(f"{servers.admin_database_url.rsplit('/', 1)[0]}/{name}", autocommit=True) as inside:
+        inside.execute(f"ALTER SCHEMA public OWNER TO {owner}")
+        inside.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        inside.execute(f"GRANT USAGE ON SCHEMA public TO {app}")
+    yield DatabaseUrls(name, _to(servers.migration_database_url, name), _to(servers.database_url, name))
+    with psycopg.connect(servers.admin_database_url, autocommit=True) as admin:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _to(url: str, database: str) -> str:
+    return f"{url.rsplit('/', 1)[0]}/{database}"

@@ -1,0 +1,44 @@
+"""What the code imports is what pyproject.toml asks for: a dependency of a dependency may leave any day."""
+
+import re
+import sys
+import tomllib
+from collections.abc import Collection
+from importlib.metadata import packages_distributions
+
+from tests.sources import OURS, ROOT, import_graph, is_within
+
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+
+def canonical(requirement: str) -> str:
+    """Name of the distribution that a requirement asks for (the packaging guide's normalised form)."""
+    name = re.split(r"[\s\[<>=!~;]", requirement, maxsplit=1)[0]
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def undeclared(modules: Collection[str], requirements: Collection[str]) -> set[str]:
+    """Top-level modules, neither ours nor Python's, that no requirement brings by itself."""
+    asked = {canonical(requirement) for requirement in requirements}
+    brought = packages_distributions()
+    tops = {module.split(".")[0] for module in modules} - set(OURS) - set(sys.stdlib_module_names)
+    return {top for top in tops if not asked & {canonical(name) for name in brought.get(top, [])}}
+
+
+def imports_of(*packages: str) -> set[str]:
+    graph = import_graph()
+    return {target for module, targets in graph.items() if is_within(module, *packages) for target in targets}
+
+
+def test_what_runs_is_declared() -> None:
+    shipped = imports_of(*(name for name in OURS if name != "tests"))
+    assert undeclared(shipped, PYPROJECT["project"]["dependencies"]) == set()
+
+
+def test_what_tests_use_is_declared() -> None:
+    dev = [line for line in PYPROJECT["dependency-groups"]["dev"] if isinstance(line, str)]
+    assert undeclared(imports_of("tests"), [*PYPROJECT["project"]["dependencies"], *dev]) == set()
+
+
+def test_an_undeclared_import_would_be_found() -> None:
+    assert undeclared(["os.path", "worker.engine", "kombu.utils", "celery"], ["celery[redis]>=5.7.0"]) == {"kombu"}

@@ -1,0 +1,63 @@
+"""The HTTP application. `create_app` is what an ASGI server is given."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from worker.api import problems
+from worker.api.readiness import Readiness
+from worker.settings import Settings, load_settings
+
+
+class Alive(BaseModel):
+    status: Literal["alive"] = "alive"
+
+
+class Ready(BaseModel):
+    status: Literal["ready"] = "ready"
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application; with `settings` given, the environment plays no part. Raises `Misconfigured`."""
+    settings = settings or load_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        readiness = Readiness(settings)
+        try:
+            yield {"readiness": readiness}
+        finally:
+            readiness.close()
+
+    app = FastAPI(title="Integration worker", version="0.1.0", lifespan=lifespan)
+    problems.install(app)
+    app.add_api_route("/healthz", healthz)
+    app.add_api_route("/readyz", readyz, response_model=Ready, responses={503: _NOT_READY})
+    return app
+
+
+def _readiness(request: Request) -> Readiness:
+    found: Readiness = request.state.readiness
+    return found
+
+
+_NOT_READY: dict[str, Any] = {
+    "description": "A part that is needed is missing; `failing` names it.",
+    "content": {problems.MEDIA_TYPE: {}},
+}
+
+
+async def healthz() -> Alive:
+    """Whether this process is alive. Asks nobody else."""
+    return Alive()
+
+
+def readyz(readiness: Annotated[Readiness, Depends(_readiness)]) -> Ready | JSONResponse:
+    """Whether jobs can be asked for and done: the database answers and is migrated, Redis answers."""
+    if failing := readiness.failing():
+        return problems.problem(503, "; ".join(f"{k}: {v}" for k, v in failing.items()), failing=list(failing))
+    return Ready()

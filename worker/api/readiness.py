@@ -1,0 +1,60 @@
+"""Whether this system can do its work: database there and at the right revision, Redis there."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+import migrations
+from worker.database import Database
+from worker.settings import Settings
+
+PATIENCE_S = 2.0
+
+
+class Readiness:
+    """Asks each part anew at every call; threads may share it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._database = Database(settings)
+        self._redis = Redis.from_url(
+            settings.redis_url.get_secret_value(), socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S
+        )
+        scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
+        self._heads = set(scripts.get_heads())
+
+    def failing(self) -> Mapping[str, str]:
+        """What is wrong, by part; empty if all is well. Sentences without addresses or secrets."""
+        checks = {"database": self._database_complaint(), "redis": self._redis_complaint()}
+        return {part: complaint for part, complaint in checks.items() if complaint}
+
+    def close(self) -> None:
+        self._database.close()
+        self._redis.close()
+
+    def _database_complaint(self) -> str | None:
+        try:
+            with self._database.transaction() as connection:
+                revisions = set(MigrationContext.configure(connection).get_current_heads())
+        except DBAPIError as error:
+            # The pool may hold connections to a server that has been away; all go, so the next call finds out.
+            if error.connection_invalidated:
+                self._database.engine.dispose()
+            return "it does not answer"
+        except SQLAlchemyError:
+            return "no connection was free in time"
+        if revisions == self._heads:
+            return None
+        here = ", ".join(sorted(revisions)) or "nothing"
+        return f"it is at revision {here}, this version wants {', '.join(sorted(self._heads))}: run `worker migrate`"
+
+    def _redis_complaint(self) -> str | None:
+        try:
+            self._redis.ping()
+        except RedisError:
+            return "it does not answer"
+        return None

@@ -1,0 +1,83 @@
+"""The Celery app: lists the task modules by name and turns each kind of job into a Celery task.
+
+A task's name is its kind; its one argument the ids of jobs. It is a thin door: the engine does the work. The app is
+never run as a program (`celery -A worker.app worker`, or `worker up`).
+"""
+
+import threading
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+from uuid import UUID
+
+from celery import Celery, signals
+from celery.concurrency.prefork import TaskPool as PreforkPool
+
+from worker import logs
+from worker.broker import celery_configuration
+from worker.job import Kind, declared
+from worker.runtime import Runtime
+from worker.settings import load_settings
+
+TASK_MODULES = ("tasks.verification.task", "tasks.partitions.task")
+"""Where kinds of jobs are declared: one line a job."""
+
+app = Celery("integration_worker")
+app.conf.update(celery_configuration(load_settings().celery_broker_url))
+
+_runtime: Runtime | None = None
+_building = threading.Lock()
+
+
+def runtime() -> Runtime:
+    """This process's runtime, built on first use: after the fork, whatever the pool."""
+    global _runtime  # one a process, and Celery gives tasks no other place to find it
+    with _building:
+        if _runtime is None:
+            queues = list(app.amqp.queues.consume_from)
+            _runtime = Runtime(load_settings(), queues)
+    return _runtime
+
+
+def _task_of(kind: Kind) -> Callable[[list[str]], dict[str, int]]:
+    def run(ids: list[str]) -> dict[str, int]:
+        summary = runtime().engine.run(kind, [UUID(job_id) for job_id in ids])
+        return {"hinted": summary.hinted, "claimed": summary.claimed, "saved": summary.saved}
+
+    return run
+
+
+for module in TASK_MODULES:
+    import_module(module)
+for kind in declared().values():
+    app.task(_task_of(kind), name=kind.name)
+
+
+@signals.setup_logging.connect
+def _configure_logs(**_: Any) -> None:
+    logs.configure(load_settings())
+
+
+@signals.worker_ready.connect
+def _start(sender: Any, **_: Any) -> None:
+    """Dispatch without waiting for a first hint. A prefork parent runs no jobs: its children do the same below."""
+    if not isinstance(sender.pool, PreforkPool):
+        runtime()
+
+
+@signals.worker_process_init.connect
+def _start_child(**_: Any) -> None:
+    runtime()
+
+
+@signals.worker_shutting_down.connect
+def _stop(**_: Any) -> None:
+    if _runtime is not None:
+        _runtime.stop()
+
+
+@signals.worker_shutdown.connect
+@signals.worker_process_shutdown.connect
+def _close(**_: Any) -> None:
+    if _runtime is not None:
+        _runtime.close()

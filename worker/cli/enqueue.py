@@ -1,0 +1,62 @@
+"""`worker enqueue`: ask for one job by hand."""
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+program = typer.Typer(help="Ask for a job.", no_args_is_help=True)
+
+
+@program.callback()
+def _group() -> None:
+    """Ask for a job."""
+
+
+@program.command()
+def verification(
+    integration: Annotated[str, typer.Option(help="Code of the integration, such as DCS_HOUSEHOLD_DRIVERS.")],
+    driver: Annotated[int, typer.Option(min=1, help="Id of the driver.")],
+    quote: Annotated[UUID | None, typer.Option(help="Id of the quote it is for.")] = None,
+    deadline: Annotated[str | None, typer.Option(help="Give up if not begun by then: 60s, 15m, 2h.")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="Asking again with the same key gives the job that is there.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end.")] = False,
+) -> None:
+    """Ask for the verification of a driver; prints the job's id.
+
+    With --wait, exit status 1 if the job does not end as done.
+    """
+    from worker.cli.database import reaching
+    from worker.cli.duration import parse_duration
+    from worker.cli.follow import follow
+    from worker.database import Database
+    from worker.settings import load_settings
+
+    time_left = parse_duration(deadline) if deadline else None
+    database = Database(load_settings())
+    from worker.enqueue import enqueue_verification  # reads the settings, whose complaints should come first
+
+    try:
+        with reaching("enqueue"):
+            with database.transaction() as connection:
+                enqueued = enqueue_verification(
+                    connection,
+                    integration=integration,
+                    driver_id=driver,
+                    quote_id=quote,
+                    deadline=time_left,
+                    idempotency_key=idempotency_key,
+                )
+            typer.echo(str(enqueued.job_id))
+            if not enqueued.is_new:
+                typer.echo("This key was used before; that is the job of then.", err=True)
+            if not wait:
+                return
+            end = follow(database, enqueued.job_id, enqueued.request_id, lambda line: typer.echo(line, err=True))
+    finally:
+        database.close()
+    typer.echo(end.sentence, err=not end.is_done)
+    if not end.is_done:
+        raise typer.Exit(1)

@@ -1,0 +1,38 @@
+"""`worker`, the commands a person types.
+
+Each command imports what it needs when it runs, so that `worker --help` is quick and a production machine never loads
+the development servers.
+"""
+
+import sys
+
+import typer
+
+from worker.cli import enqueue, schema, services, system
+from worker.errors import WorkerError
+
+BAD_INPUT = 2
+
+program = typer.Typer(
+    name="worker",
+    help="Background jobs of the integration platform. `worker demo` shows them at work; `worker up` runs everything.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+program.command()(system.up)
+program.command()(system.demo)
+program.command()(schema.migrate)
+program.command()(schema.seed)
+program.command()(services.sandbox)
+program.command()(services.api)
+program.add_typer(enqueue.program, name="enqueue")
+
+
+def main() -> None:
+    """Run the command of this process's arguments. Exit status 0: fine, 1: the work failed, 2: the request is wrong."""
+    try:
+        program()
+    except WorkerError as error:
+        sys.stderr.write(f"worker: {error}\n")
+        sys.exit(BAD_INPUT)

@@ -1,0 +1,34 @@
+"""`worker sandbox` and `worker api`: one service in the foreground."""
+
+from typing import Annotated
+
+import typer
+
+
+def sandbox(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8081,
+    control: Annotated[bool, typer.Option("--control", help="Serve the journal, reset and faults.")] = False,
+    seed: Annotated[int, typer.Option(help="Same seed and same calls, same answers.")] = 0,
+    latency: Annotated[str, typer.Option(help="50ms, 50ms-200ms, or drivers=5s,criminal=10s.")] = "0",
+    allow_non_loopback: Annotated[
+        bool, typer.Option("--allow-non-loopback", help="Let other machines reach it.")
+    ] = False,
+) -> None:
+    """Run a provider to practise on: fictional people, real HTTP. Prints its URL once it answers."""
+    from worker.dev.sandbox.server import serve
+
+    serve(host, port, control=control, seed=seed, latency=latency, allow_non_loopback=allow_non_loopback)
+
+
+def api(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+) -> None:
+    """Serve the HTTP API: /healthz, /readyz and /docs."""
+    import uvicorn
+
+    from worker.settings import load_settings
+
+    load_settings()  # says in one sentence what is missing, which uvicorn's start would wrap in a traceback
+    uvicorn.run("worker.api.app:create_app", factory=True, host=host, port=port, server_header=False)

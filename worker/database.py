@@ -1,0 +1,81 @@
+"""The one door to PostgreSQL: a pool of connections for one process, opened after the fork.
+
+Sessions run in UTC, with a statement timeout so that no statement outlives a lease, and errors never carry parameters.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from worker.settings import Settings
+
+_AFTER_COMMIT = "after_commit"
+
+
+class Database:
+    """Connections of the application's role. Threads may share it; processes may not."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.engine: Engine = create_engine(
+            settings.application_url,
+            pool_size=settings.database_pool_size,
+            max_overflow=0,
+            pool_timeout=30,
+            pool_pre_ping=False,  # a broken connection is met by `is_outage`, and costs no round trip each time
+            hide_parameters=True,
+            connect_args={
+                "connect_timeout": 5,
+                "application_name": "integration-worker",
+                "options": "-c timezone=UTC -c statement_timeout=20s -c lock_timeout=10s"
+                " -c idle_in_transaction_session_timeout=20s",
+            },
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection in a transaction: committed at the end, rolled back by an exception."""
+        actions: list[Callable[[], None]] = []
+        with self.engine.begin() as connection:
+            connection.info[_AFTER_COMMIT] = actions
+            try:
+                yield connection
+            finally:
+                del connection.info[_AFTER_COMMIT]
+        for action in actions:
+            action()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def after_commit(connection: Connection, action: Callable[[], None]) -> bool:
+    """Have `action` called once the transaction has committed; False if it was not begun by `Database.transaction`."""
+    actions: list[Callable[[], None]] | None = connection.info.get(_AFTER_COMMIT)
+    if actions is not None:
+        actions.append(action)
+    return actions is not None
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the database was away or refused for a moment, so that the same transaction may be tried again."""
+    if not isinstance(error, DBAPIError):
+        return False
+    state = sqlstate(error) or ""
+    # 08: connection · 53: no resources · 40: serialization, deadlock · 55P03: lock timeout · 57P: shutting down.
+    # 57014, a statement that took too long, is not among them: it would take too long again.
+    return (
+        error.connection_invalidated
+        or (isinstance(error, OperationalError) and not state)
+        or state[:2] in ("08", "53", "40")
+        or state[:3] == "57P"
+        or state == "55P03"
+    )
+
+
+def sqlstate(error: DBAPIError) -> str | None:
+    """The five characters PostgreSQL gave the error, if it was PostgreSQL that spoke."""
+    original: Any = error.orig
+    return getattr(original, "sqlstate", None)

@@ -1,0 +1,191 @@
+"""The demo from start to end: servers, tables, people, workers, jobs, outcomes; then everything is taken away."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+from rich.console import Console
+
+from worker.cli.migrate import migrate
+from worker.crypto import Keyring
+from worker.database import Database
+from worker.dev.demo import ledger, report
+from worker.dev.demo.households import add_drivers
+from worker.dev.demo.mixture import mixture
+from worker.dev.demo.progress import Counts, progress
+from worker.dev.demo.sample import INTEGRATION, configure_sandbox
+from worker.dev.embedded import EmbeddedServers
+from worker.dev.sandbox.personas import Persona
+from worker.dev.system import parts
+from worker.dev.system.home import Home
+from worker.dev.system.interruption import Interrupted, Interruption
+from worker.dev.system.ports import choose
+from worker.dev.system.supervisor import Supervisor
+from worker.errors import Misconfigured, WorkerError
+from worker.settings import Settings, load_settings
+
+TIMEOUT_S = 2
+ATTEMPTS = 3
+STALLED_S = 60.0
+"""No job ends for longer than this in a healthy demo: three attempts of TIMEOUT_S and the waits between them."""
+
+BATCH = 100
+
+
+class Stalled(WorkerError):
+    """The jobs stopped ending, or the workers never began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to demonstrate. Without a `home` a temporary one is used, and removed unless `keep`."""
+
+    jobs: int
+    workers: int
+    home: Path | None = None
+    keep: bool = False
+
+
+def run(request: Request, console: Console) -> int:
+    """Run the demo; gives the exit status. Raises `WorkerError` when it could not be carried through."""
+    with Interruption() as interruption:
+        try:
+            with ExitStack() as stack:
+                return _run(request, console, interruption, stack)
+        except Interrupted:
+            return interruption.exit_status
+
+
+def _run(request: Request, console: Console, interruption: Interruption, stack: ExitStack) -> int:
+    people = mixture(request.jobs)
+    with interruption.at_once():
+        home = stack.enter_context(_home(request, console))
+        console.print("Starting PostgreSQL and Valkey ...")
+        servers = EmbeddedServers(home.servers)
+        if request.home is None and not request.keep:
+            # For root their directory may have moved out of ours.
+            stack.callback(lambda: shutil.rmtree(servers.home, ignore_errors=True))
+        stack.enter_context(servers)
+        settings = _settings(home, servers)
+        migrate(settings)
+        database = Database(settings)
+        stack.callback(database.close)
+        port = choose(0, "")
+        drivers = _load_people(database, settings, f"http://127.0.0.1:{port}", people)
+    supervisor = stack.enter_context(Supervisor(home.logs, console.print))
+    supervisor.start(parts.sandbox(port, latency="50ms"))
+    numbers = range(1, request.workers + 1)
+    supervisor.start(*(parts.verification_worker(number, events=False) for number in numbers))
+    demo = _Demo(database, supervisor, interruption, settings, console)
+    console.print(f"Starting the provider's sandbox and {request.workers} worker(s) ...")
+    demo.await_workers(request.workers)
+    seconds = demo.work_off(drivers)
+    return demo.conclude(dict(zip(drivers, people, strict=True)), seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Demo:
+    database: Database
+    supervisor: Supervisor
+    interruption: Interruption
+    settings: Settings
+    console: Console
+
+    def await_workers(self, count: int) -> None:
+        """Wait until each worker listens: its connection then sits in a blocking pop."""
+        deadline = time.monotonic() + STALLED_S
+        with redis.Redis.from_url(self.settings.redis_url.get_secret_value()) as client:
+            while sum(other["cmd"] == "brpop" for other in client.client_list()) < count:
+                self._pause(deadline, "the workers did not start")
+
+    def work_off(self, drivers: list[int]) -> float:
+        """Ask for the jobs and watch them end. Gives the seconds it took."""
+        from worker.enqueue import enqueue_verification  # reads the settings, which the demo has to make first
+
+        start = time.monotonic()
+        for first in range(0, len(drivers), BATCH):
+            if self.interruption.wait(0):
+                raise Interrupted
+            with self.database.transaction() as connection:
+                for driver_id in drivers[first : first + BATCH]:
+                    enqueue_verification(connection, integration=INTEGRATION, driver_id=driver_id)
+        ended, deadline = 0, time.monotonic() + STALLED_S
+        with progress(self.console) as show:
+            while True:
+                with self.database.transaction() as connection:
+                    done, failed, retrying = ledger.counts(connection)
+                counts = Counts(len(drivers), done, failed, retrying, time.monotonic() - start)
+                show(counts)
+                if counts.ended == counts.total:
+                    return counts.elapsed_s
+                if counts.ended > ended:
+                    ended, deadline = counts.ended, time.monotonic() + STALLED_S
+                self._pause(deadline, f"no job has ended for {STALLED_S:.0f} s")
+
+    def conclude(self, people: Mapping[int, Persona], seconds: float) -> int:
+        """Print the outcomes. 0 if every job ended as its person demands, else 1."""
+        with self.database.transaction() as connection:
+            lines = report.lines(people, ledger.endings(connection))
+        self.console.print()
+        self.console.print(report.table(lines))
+        self.console.print()
+        wrong = [line for line in lines if line.differences]
+        verdict = f"{len(wrong)} persona(s) ended differently" if wrong else "all as expected"
+        self.console.print(
+            f"{len(people)} jobs in {seconds:.1f} s: {len(people) / seconds:.0f} jobs/s, {verdict}.", highlight=False
+        )
+        return 1 if wrong else 0
+
+    def _pause(self, deadline: float, complaint: str) -> None:
+        self.supervisor.tend()
+        if self.interruption.wait(0.2):
+            raise Interrupted
+        if time.monotonic() > deadline:
+            raise Stalled(f"{complaint}. The logs end with:\n{self.supervisor.last_words()}")
+
+
+def _settings(home: Home, servers: EmbeddedServers) -> Settings:
+    """Make this process, and so its children, belong to the demo's system and no other."""
+    os.environ.pop("BROKER_URL", None)
+    os.environ.update(
+        home.keys(),
+        WORKER_HOME=str(home.path),
+        DATABASE_URL=servers.database_url,
+        MIGRATION_DATABASE_URL=servers.migration_database_url,
+        REDIS_URL=servers.redis_url,
+    )
+    return load_settings()
+
+
+def _load_people(database: Database, settings: Settings, sandbox_url: str, people: list[Persona]) -> list[int]:
+    keyring = Keyring.parse(settings.encryption_keys.get_secret_value(), settings.blind_index_key.get_secret_value())
+    with database.transaction() as connection:
+        configure_sandbox(connection, keyring, sandbox_url, timeout_s=TIMEOUT_S, attempts=ATTEMPTS)
+        return add_drivers(connection, keyring, people)
+
+
+@contextmanager
+def _home(request: Request, console: Console) -> Iterator[Home]:
+    if request.home is not None:
+        home = Home(request.home.absolute())
+        if (home.path / "env").exists() or home.servers.exists():
+            raise Misconfigured(f"{home.path} already holds a system: give the demo a directory of its own")
+        home.create()
+        yield home
+        return
+    home = Home(Path(tempfile.mkdtemp(prefix="worker-demo-")))
+    home.path.chmod(0o711)  # as Home.create does
+    home.create()
+    try:
+        yield home
+    finally:
+        if request.keep:
+            console.print(f"Logs and data are kept in {home.path}")
+        else:
+            shutil.rmtree(home.path)

@@ -1,0 +1,55 @@
+"""The programs a system is made of, as command lines."""
+
+import sys
+
+from worker.dev.system.child import Program
+
+THREADS = 64
+"""Celery threads of one verification worker. They only wait for its event loop; see WORKER_CALLS_IN_FLIGHT."""
+
+FLOWER_USER = "worker"
+
+
+def sandbox(port: int, *, latency: str = "0") -> Program:
+    return Program("sandbox", _python("worker.dev.sandbox", "--port", str(port), "--latency", latency))
+
+
+def verification_worker(number: int, *, events: bool) -> Program:
+    """`events` tells Flower what happens, at the price of some throughput."""
+    name = f"worker-{number}"
+    more = ("--events",) if events else ()
+    return _worker(name, "verification", "--pool", "threads", "--concurrency", str(THREADS), *more)
+
+
+def maintenance_worker() -> Program:
+    """One process, one job at a time: upkeep waits for its turn, and may use the CPU."""
+    return _worker("maintenance", "maintenance", "--pool", "prefork", "--concurrency", "1", "--events")
+
+
+def beat() -> Program:
+    return Program("beat", _celery("beat"))
+
+
+def flower(port: int, password: str) -> Program:
+    command = _celery("flower", "--address=127.0.0.1", f"--port={port}", "--read_only=True")
+    return Program("flower", command, {"FLOWER_BASIC_AUTH": f"{FLOWER_USER}:{password}"}, grace_s=5)
+
+
+def api(port: int) -> Program:
+    return Program("api", _python("worker", "api", "--port", str(port)), grace_s=5)
+
+
+def _worker(name: str, queue: str, *options: str) -> Program:
+    # Gossip and mingle have workers talk to each other through Redis; ours meet in PostgreSQL.
+    command = _celery(
+        "worker", "--queues", queue, "--hostname", f"{name}@%h", *options, "--without-gossip", "--without-mingle"
+    )
+    return Program(name, command, grace_s=15)
+
+
+def _celery(*arguments: str) -> tuple[str, ...]:
+    return _python("celery", "--app", "worker.app", *arguments)
+
+
+def _python(module: str, *arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", module, *arguments)

@@ -1,0 +1,94 @@
+"""Keeps the children running, and ends them in the opposite order of their start."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from worker.dev.system.child import Child, Program
+from worker.dev.system.interruption import Forced
+
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 30.0
+SETTLED_S = 60.0
+"""A child that has run for this long counts as healthy: its next death is again a first one."""
+
+
+@dataclass
+class _Watch:
+    child: Child
+    started: float
+    wait_s: float = FIRST_WAIT_S
+    restart_at: float | None = None
+
+
+class Supervisor:
+    """Starts programs in tiers and restarts those that die. Use it from the main thread, as a context manager.
+
+    `say` gets a sentence for a person each time something happens to a child.
+    """
+
+    def __init__(self, log_directory: Path, say: Callable[[str], None]) -> None:
+        self._log_directory = log_directory
+        self._say = say
+        self._tiers: list[list[_Watch]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if not isinstance(error, Forced):
+                self.stop()
+        finally:
+            for watch in self._watches():
+                watch.child.kill()
+
+    def start(self, *programs: Program) -> None:
+        """Start programs that depend on those started before; they will end before them."""
+        tier: list[_Watch] = []
+        self._tiers.append(tier)
+        for program in programs:
+            tier.append(_Watch(Child(program, self._log_directory), time.monotonic()))
+
+    def tend(self) -> None:
+        """Look after every child; to be called every second or so."""
+        now = time.monotonic()
+        for watch in self._watches():
+            watch.child.rotate_log()
+            if watch.restart_at is not None:
+                if now >= watch.restart_at:
+                    watch.restart_at, watch.started = None, now
+                    watch.child.restart()
+            elif (status := watch.child.ended()) is not None:
+                self._bury(watch, status, now)
+
+    def last_words(self) -> str:
+        """The end of every child's log, for when something went wrong."""
+        return "\n".join(f"{w.child.program.name}: {words}" for w in self._watches() if (words := w.child.last_words()))
+
+    def stop(self) -> None:
+        """End the tiers, last started first; within a tier all at once. Kills whoever outstays its grace."""
+        for tier in reversed(self._tiers):
+            for watch in tier:
+                watch.child.terminate()
+            deadline = time.monotonic()
+            for watch in tier:
+                watch.child.wait(max(0.0, deadline + watch.child.program.grace_s - time.monotonic()))
+
+    def _watches(self) -> list[_Watch]:
+        return [watch for tier in self._tiers for watch in tier]
+
+    def _bury(self, watch: _Watch, status: int, now: float) -> None:
+        if now - watch.started > SETTLED_S:
+            watch.wait_s = FIRST_WAIT_S
+        how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+        self._say(
+            f"{watch.child.program.name} {how}; starting it again in {watch.wait_s:.0f} s (see {watch.child.log})"
+        )
+        watch.restart_at = now + watch.wait_s
+        watch.wait_s = min(LONGEST_WAIT_S, watch.wait_s * 2)

@@ -1,0 +1,165 @@
+"""`worker up`: everything on this machine, in the foreground, until a signal.
+
+With DATABASE_URL and REDIS_URL set, those servers are used: nothing embedded starts, and neither do the sandbox and
+its sample rows, because the database may be a real one.
+"""
+
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from worker.cli.migrate import migrate
+from worker.crypto import Keyring
+from worker.database import Database
+from worker.dev.demo.sample import INTEGRATION, seed
+from worker.dev.embedded import EmbeddedServers
+from worker.dev.system import parts, readiness
+from worker.dev.system.home import Home
+from worker.dev.system.interruption import Interrupted, Interruption
+from worker.dev.system.ports import choose
+from worker.dev.system.supervisor import Supervisor
+from worker.errors import Misconfigured
+from worker.settings import Settings, load_settings
+
+SERVERS = ("DATABASE_URL", "REDIS_URL")
+KEYS = ("ENCRYPTION_KEYS", "BLIND_INDEX_KEY")
+LOOK_EVERY_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`home` is absolute. A port of 0 takes any free one."""
+
+    home: Path
+    workers: int
+    api_port: int
+    flower_port: int
+    sandbox_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Announcement:
+    """A line for the person, due once `is_true`."""
+
+    text: str
+    is_true: Callable[[], bool]
+
+
+def up(request: Request, console: Console) -> None:
+    """Run the system until a signal; then stop it. Raises `Misconfigured` if it can't start as asked."""
+    is_embedded = _uses_embedded_servers()
+    with Interruption() as interruption:
+        try:
+            with ExitStack() as stack:
+                _run(request, is_embedded, console, interruption, stack)
+        except Interrupted:
+            pass
+    console.print("Stopped.")
+
+
+def _run(request: Request, is_embedded: bool, console: Console, interruption: Interruption, stack: ExitStack) -> None:
+    home = Home(request.home)
+    home.create()
+    os.environ["WORKER_HOME"] = str(home.path)
+    api_port, flower_port = choose(request.api_port, "--port"), choose(request.flower_port, "--flower-port")
+    sandbox_port = choose(request.sandbox_port, "--sandbox-port") if is_embedded else None
+    with interruption.at_once():
+        if is_embedded:
+            console.print(f"Starting PostgreSQL and Valkey in {home.path} ...", soft_wrap=True)
+            _start_servers(home, stack)
+        settings = load_settings()
+        migrate(settings)
+        if sandbox_port is not None:
+            _seed(settings, f"http://127.0.0.1:{sandbox_port}")
+    password = secrets.token_urlsafe(16)
+    supervisor = stack.enter_context(Supervisor(home.logs, partial(console.print, soft_wrap=True)))
+    if sandbox_port is not None:
+        supervisor.start(parts.sandbox(sandbox_port))
+    numbers = range(1, request.workers + 1)
+    supervisor.start(*(parts.verification_worker(n, events=True) for n in numbers), parts.maintenance_worker())
+    supervisor.start(parts.beat(), parts.flower(flower_port, password), parts.api(api_port))
+    announcements = [
+        _Announcement(
+            f"API      http://127.0.0.1:{api_port} (see /docs, /readyz)",
+            partial(readiness.answers, api_port, "/readyz"),
+        ),
+        _Announcement(
+            f"Flower   http://127.0.0.1:{flower_port} (user {parts.FLOWER_USER}, password {password})",
+            partial(readiness.answers, flower_port, "/healthcheck"),
+        ),
+    ]
+    if sandbox_port is not None:
+        announcements.append(
+            _Announcement(f"Sandbox  http://127.0.0.1:{sandbox_port}", partial(readiness.accepts, sandbox_port))
+        )
+    _watch(announcements, supervisor, console, interruption, hint=_hint(request.home) if is_embedded else None)
+    console.print("Stopping: the workers finish what they have begun. Ctrl-C again to end at once.")
+
+
+def _watch(
+    announcements: list[_Announcement],
+    supervisor: Supervisor,
+    console: Console,
+    interruption: Interruption,
+    hint: str | None,
+) -> None:
+    """Tend the children until a signal comes, saying on the way what has become ready."""
+    while not interruption.wait(LOOK_EVERY_S):
+        supervisor.tend()
+        for announcement in [a for a in announcements if a.is_true()]:
+            console.print(announcement.text, highlight=False, markup=False, soft_wrap=True)
+            announcements.remove(announcement)
+            if not announcements:
+                console.print("Everything runs. Ctrl-C stops it.")
+                if hint:
+                    console.print(hint, highlight=False, markup=False, soft_wrap=True)
+
+
+def _uses_embedded_servers() -> bool:
+    """Whether no servers are given. Raises `Misconfigured` when the environment gives only a part of what is needed."""
+    missing = [name for name in SERVERS if not os.environ.get(name)]
+    if len(missing) == len(SERVERS):
+        return True
+    if missing:
+        given = next(name for name in SERVERS if name not in missing)
+        raise Misconfigured(f"{given} is set and {missing[0]} is not: set both, or neither to use embedded servers")
+    if missing := [name for name in KEYS if not os.environ.get(name)]:
+        raise Misconfigured(
+            f"{' and '.join(missing)} must be set where DATABASE_URL is: all who share a database share its keys "
+            "(a new one: openssl rand -base64 32; ENCRYPTION_KEYS wants it as k1:<key>)"
+        )
+    return False
+
+
+def _start_servers(home: Home, stack: ExitStack) -> None:
+    """Start the embedded servers, and let this process, its children and other terminals find them."""
+    servers = stack.enter_context(EmbeddedServers(home.servers))
+    variables = {
+        "DATABASE_URL": servers.database_url,
+        "MIGRATION_DATABASE_URL": servers.migration_database_url,
+        "REDIS_URL": servers.redis_url,
+        **home.keys(),
+    }
+    os.environ.update(variables)
+    stack.enter_context(home.announced(variables))
+
+
+def _seed(settings: Settings, sandbox_url: str) -> None:
+    keyring = Keyring.parse(settings.encryption_keys.get_secret_value(), settings.blind_index_key.get_secret_value())
+    database = Database(settings)
+    try:
+        with database.transaction() as connection:
+            seed(connection, keyring, sandbox_url)
+    finally:
+        database.close()
+
+
+def _hint(home: Path) -> str:
+    where = "" if home == Path(".worker").absolute() else f"WORKER_HOME={home} "
+    return f"Try in another terminal: {where}worker enqueue verification --integration {INTEGRATION} --driver 1 --wait"

@@ -1,0 +1,186 @@
+"""How anyone asks for a job, inside the caller's own transaction.
+
+The job exists if and only if that transaction commits. After the commit a hint is sent; if the broker is away, nothing
+fails and the dispatcher finds the row a second later. Bad input raises `BadRequest` and leaves the transaction usable.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, bindparam, event, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Session
+
+from worker.database import after_commit
+from worker.errors import BadRequest
+from worker.hints import MESSAGE_MAX, Hints
+from worker.job import Kind
+from worker.settings import load_broker_url
+
+HINTS_AT_ENQUEUE = 200
+"""With so many messages in the broker, enqueue sends no more: the dispatcher refills the window in fair order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """`is_new` is False where an idempotency key or a slot named a job that was there already."""
+
+    job_id: UUID
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EnqueuedVerification(Enqueued):
+    """`request_id` is the `integration_request` that will hold the question, the answer and the status."""
+
+    request_id: int
+
+
+def enqueue_verification(
+    session: Session | Connection,
+    *,
+    integration: str,
+    driver_id: int,
+    quote_id: UUID | None = None,
+    producer: str | None = None,
+    program: str | None = None,
+    environment: str = "sandbox",
+    tenant: str | None = None,
+    priority: int = 4,
+    deadline: timedelta | None = None,
+    idempotency_key: str | None = None,
+    correlation_id: str | None = None,
+) -> EnqueuedVerification:
+    """Ask for a driver to be verified through `integration` (a `third_party_integration.code`).
+
+    The nearest configuration decides how: of `producer`, then `program` (both codes), then the system's. `tenant`,
+    by default the producer, is whose turn it takes in the queue; `priority` runs from 0, the most urgent, to 9.
+    `deadline` counts from now: a job that has not begun by then ends as expired. The same `idempotency_key` within a
+    day gives the same job.
+
+    Raises `BadRequest` with code unknown_integration, integration_disabled, unknown_driver, unknown_quote,
+    unknown_producer, unknown_program, no_configuration, configuration_error, idempotency_conflict, bad_priority,
+    bad_deadline or bad_correlation_id; nothing is written then.
+    """
+    row = session.execute(
+        _VERIFICATION,
+        {
+            "integration": integration,
+            "driver_id": driver_id,
+            "quote_id": quote_id,
+            "producer": producer,
+            "program": program,
+            "environment": environment,
+            "tenant": tenant,
+            "priority": priority,
+            "deadline": deadline,
+            "idempotency_key": idempotency_key,
+            "correlation_id": correlation_id,
+        },
+    ).one()
+    if row.problem_code is not None:
+        raise BadRequest(row.problem_code, f"{row.problem[0].upper()}{row.problem[1:]}.")
+    if row.is_new:
+        _hint_after_commit(session, "verification", "verification.verify", row.job_id)
+    return EnqueuedVerification(row.job_id, row.is_new, row.request_id)
+
+
+_VERIFICATION = text(
+    """
+    SELECT * FROM try_enqueue_verification(
+        :integration, :driver_id, :quote_id, :producer, :program, :environment, :tenant, :priority,
+        CAST(:deadline AS interval), :idempotency_key, :correlation_id
+    )
+    """
+)
+
+
+def enqueue(
+    session: Session | Connection,
+    kind: Kind,
+    args: Mapping[str, Any] | None = None,
+    *,
+    tenant: str = "system",
+    priority: int = 4,
+    run_at: datetime | None = None,
+    scheduled_for: datetime | None = None,
+    idempotency_key: str | None = None,
+) -> Enqueued:
+    """Ask for a job of any declared kind. `args` are ids and plain values, never personal data."""
+    row = session.execute(
+        _JOB,
+        {
+            "kind": kind.name,
+            "queue": kind.queue,
+            "args": dict(args or {}),
+            "tenant": tenant,
+            "priority": priority,
+            "run_at": run_at,
+            "max_attempts": kind.max_attempts,
+            "idempotency_key": idempotency_key,
+            "scheduled_for": scheduled_for,
+        },
+    ).one()
+    if row.is_new and run_at is None:
+        _hint_after_commit(session, kind.queue, kind.name, row.job_id)
+    return Enqueued(row.job_id, row.is_new)
+
+
+_JOB = text(
+    """
+    SELECT job_id, is_new FROM enqueue_job(
+        :kind, :queue, :args, p_tenant => :tenant, p_priority => :priority, p_run_at => :run_at,
+        p_max_attempts => :max_attempts, p_idempotency_key => :idempotency_key, p_scheduled_for => :scheduled_for
+    )
+    """
+).bindparams(bindparam("args", type_=JSONB))
+
+
+def _hint_after_commit(session: Session | Connection, queue: str, kind: str, job_id: UUID) -> None:
+    """A plain connection of the caller's own says nothing about its commit: there the dispatcher finds the row."""
+    if isinstance(session, Connection):
+        after_commit(session, lambda: _send_hints([(queue, kind, job_id)]))
+        return
+    if _PENDING not in session.info:
+        session.info[_PENDING] = []
+        event.listen(session, "after_commit", _on_commit)
+        event.listen(session, "after_soft_rollback", _on_rollback)
+    session.info[_PENDING].append((queue, kind, job_id))
+
+
+_PENDING = "jobs to hint at after the commit"
+
+
+def _on_commit(session: Session) -> None:
+    if session.in_nested_transaction():
+        return  # SQLAlchemy calls this for a released savepoint too; the outer transaction may still roll back
+    pending, session.info[_PENDING] = session.info[_PENDING], []
+    _send_hints(pending)
+
+
+def _on_rollback(session: Session, _: object) -> None:
+    """After a savepoint's rollback the hints of the outer part stay: one too many is refused, none is lost."""
+    if not session.in_transaction():
+        session.info[_PENDING] = []
+
+
+def _send_hints(pending: list[tuple[str, str, UUID]]) -> None:
+    if (broker_url := load_broker_url()) is None:
+        return
+    hints = _hints(broker_url)
+    for (queue, kind), jobs in groupby(sorted(pending), key=itemgetter(0, 1)):
+        depth = hints.depth(queue)
+        if depth is None or depth >= HINTS_AT_ENQUEUE:
+            continue
+        ids = [job_id for _, _, job_id in jobs]
+        for start in range(0, len(ids), MESSAGE_MAX):
+            hints.send(queue, kind, ids[start : start + MESSAGE_MAX])
+
+
+_hints = cache(Hints)

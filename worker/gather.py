@@ -1,0 +1,66 @@
+"""Work that arrives one by one, done many at a time.
+
+Items that come within a few milliseconds of each other go to one call of `work`; while all calls that may run at once
+are running, more of them gather. So batches are small when it is quiet and grow with the load.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Gatherer(Generic[Item, Result]):
+    """Lives in one event loop. `work` gets a list and gives as many results, in the same order."""
+
+    def __init__(
+        self,
+        work: Callable[[list[Item]], Awaitable[list[Result]]],
+        *,
+        linger_s: float,
+        at_most: int,
+        at_once: int,
+    ) -> None:
+        self._work = work
+        self._linger_s = linger_s
+        self._at_most = at_most
+        self._free = asyncio.Semaphore(at_once)
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._collector: asyncio.Task[None] | None = None
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def submit(self, item: Item) -> Result:
+        """Have `item` worked on in some batch. Raises what `work` raised for its batch."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._collector is None or self._collector.done():
+            self._collector = asyncio.create_task(self._collect())
+        return await future
+
+    async def _collect(self) -> None:
+        while self._waiting:
+            if len(self._waiting) < self._at_most:
+                await asyncio.sleep(self._linger_s)
+            await self._free.acquire()
+            batch, self._waiting = self._waiting[: self._at_most], self._waiting[self._at_most :]
+            call = asyncio.create_task(self._call(batch))
+            self._calls.add(call)  # the loop itself keeps only a weak reference
+            call.add_done_callback(self._calls.discard)
+
+    async def _call(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        try:
+            results = await self._work([item for item, _ in batch])
+        except BaseException as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for (_, future), result in zip(batch, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
+        finally:
+            self._free.release()

@@ -1,0 +1,68 @@
+"""Sends hints: messages that tell some worker that some jobs are due.
+
+Losing one costs a second of delay, so sending never fails the caller: a broker that is away or hangs is left alone for
+a moment, and the dispatcher sends again.
+"""
+
+import time
+from collections.abc import Sequence
+from uuid import UUID
+
+import structlog
+from celery import Celery
+from kombu.exceptions import ChannelError, KombuError
+from redis.exceptions import RedisError
+
+from worker.broker import celery_configuration
+
+_log = structlog.get_logger(__name__)
+
+MESSAGE_MAX = 50
+"""Jobs that one hint names at the most. Celery's cost is a message's, so under load many jobs share it."""
+
+_LEFT_ALONE_S = 1.0
+"""After a failure the broker isn't tried for this long: a thousand enqueues must not each wait for its timeout."""
+
+_AWAY = (OSError, KombuError, RedisError)
+
+
+class Hints:
+    """A publisher for one process; threads may share it."""
+
+    def __init__(self, broker_url: str) -> None:
+        self._app = Celery("hints", set_as_current=False)
+        self._app.conf.update(celery_configuration(broker_url))
+        if "broker_transport_options" in self._app.conf:
+            self._app.conf.broker_transport_options = {**self._app.conf.broker_transport_options, "socket_timeout": 2}
+        self._away_until = 0.0
+
+    def send(self, queue: str, kind: str, ids: Sequence[UUID]) -> bool:
+        """Hint at jobs of one kind; False if the broker is away."""
+        if time.monotonic() < self._away_until:
+            return False
+        try:
+            self._app.send_task(kind, args=[[str(job_id) for job_id in ids]], queue=queue, retry=False)
+        except _AWAY as error:
+            self._leave_alone(error)
+            return False
+        return True
+
+    def depth(self, queue: str) -> int | None:
+        """Messages that wait in the broker; None if it is away."""
+        if time.monotonic() < self._away_until:
+            return None
+        try:
+            with self._app.connection_or_acquire() as connection:
+                return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+        except ChannelError:
+            return 0  # an empty queue doesn't exist on Redis
+        except _AWAY as error:
+            self._leave_alone(error)
+            return None
+
+    def close(self) -> None:
+        self._app.close()
+
+    def _leave_alone(self, error: Exception) -> None:
+        self._away_until = time.monotonic() + _LEFT_ALONE_S
+        _log.warning("broker.away", error=type(error).__name__)

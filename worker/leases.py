@@ -1,0 +1,51 @@
+"""Renews the leases of this process's jobs, from a thread that no job can block.
+
+One statement for all of them. What it finds out goes back to the engine: a job that was lost or cancelled stops.
+"""
+
+import threading
+from datetime import timedelta
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from worker import ledger
+from worker.database import Database
+from worker.engine import Engine
+from worker.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+class LeaseRenewal:
+    """A thread; it lives as long as the engine."""
+
+    def __init__(self, settings: Settings, database: Database, engine: Engine) -> None:
+        self._every_s = settings.renew_every_s
+        self._lease = timedelta(seconds=settings.lease_s)
+        self._database = database
+        self._engine = engine
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="leases", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._end.set()
+        self._thread.join(timeout=10)
+
+    def _loop(self) -> None:
+        pause_s = self._every_s
+        while not self._end.wait(pause_s):
+            pause_s = self._every_s
+            if not (jobs := self._engine.running()):
+                continue
+            try:
+                with self._database.transaction() as connection:
+                    held = ledger.renew(connection, jobs, lease=self._lease)
+            except DBAPIError as error:
+                _log.warning("leases.database_away", jobs=len(jobs), error=type(error).__name__)
+                pause_s = min(1.0, self._every_s)
+            else:
+                self._engine.tell(held)

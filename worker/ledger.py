@@ -1,0 +1,255 @@
+"""The rows that are the jobs: claim, renew, finish, rescue, pick.
+
+Every function is one statement on the caller's connection and commits nothing. The clock is the database's. Whoever
+claims a row raises its fence; a finish or renewal with an older fence touches nothing, so a worker that was thought
+dead and comes back can't write over its successor.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from models.ledger import DUE_RANK
+from worker.job import Job
+from worker.verdict import Verdict
+
+DEATHS_BEFORE_QUARANTINE = 3
+"""A job whose workers died this often is no longer run: it is ended as failed, through its kind's `save`."""
+
+DEATHS_BEFORE_BURIAL = 5
+"""A job that takes its worker along even then is ended by the ledger alone."""
+
+
+def claim(connection: Connection, ids: Collection[UUID], *, owner: str, lease: timedelta) -> list[Job]:
+    """Take those of `ids` that are due and free. The rest belongs to somebody else, or is not due, or is no more."""
+    rows = connection.execute(_CLAIM, {"ids": list(ids), "owner": owner, "lease": lease})
+    return [Job(*row) for row in rows]
+
+
+_CLAIM = text(
+    """
+    WITH free AS (
+        SELECT id FROM job
+        WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'ready' AND run_at <= now()
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE job SET
+        state = 'running', fence = fence + 1, lease_until = now() + :lease, leased_by = :owner,
+        started_at = coalesce(started_at, now()), hinted_at = NULL, waiting_for = NULL
+    FROM free WHERE job.id = free.id
+    RETURNING job.id, kind, args, attempt, max_attempts, crashes, fence, deadline_at,
+        coalesce(deadline_at <= now(), false), cancel_requested_at IS NOT NULL, deadline_at - now()
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a renewal found out about one job of this process."""
+
+    id: UUID
+    is_ours: bool
+    is_cancelled: bool
+
+
+def renew(connection: Connection, jobs: Sequence[Job], *, lease: timedelta) -> list[Held]:
+    """Extend the leases of running jobs. Rows that are locked at this moment are being finished: they are left."""
+    rows = connection.execute(
+        _RENEW, {"ids": [job.id for job in jobs], "fences": [job.fence for job in jobs], "lease": lease}
+    )
+    return [Held(*row) for row in rows]
+
+
+_RENEW = text(
+    """
+    WITH ours AS (
+        SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:fences AS bigint[])) AS ours (id, fence)
+    ), free AS (
+        SELECT job.id FROM job JOIN ours ON job.id = ours.id
+        WHERE job.state = 'running' AND job.fence = ours.fence
+        FOR UPDATE OF job SKIP LOCKED
+    ), renewed AS (
+        UPDATE job SET lease_until = now() + :lease FROM free WHERE job.id = free.id
+    )
+    SELECT ours.id, coalesce(job.state = 'running' AND job.fence = ours.fence, false),
+        coalesce(job.cancel_requested_at IS NOT NULL, false)
+    FROM ours LEFT JOIN job ON job.id = ours.id
+    """
+)
+
+
+def finish(connection: Connection, verdicts: Sequence[tuple[Job, Verdict]]) -> set[UUID]:
+    """Write the verdicts of runs that still own their jobs; gives the ids of those."""
+    return set(
+        connection.execute(
+            _FINISH,
+            {
+                "ids": [job.id for job, _ in verdicts],
+                "fences": [job.fence for job, _ in verdicts],
+                "states": [verdict.state for _, verdict in verdicts],
+                "waits": [verdict.wait for _, verdict in verdicts],
+                "attempts": [verdict.attempt for _, verdict in verdicts],
+                "events": [verdict.event for _, verdict in verdicts],
+                "codes": [verdict.code for _, verdict in verdicts],
+                "messages": [verdict.message for _, verdict in verdicts],
+                "waiting_for": [verdict.waiting_for for _, verdict in verdicts],
+            },
+        ).scalars()
+    )
+
+
+_FINISH = text(
+    """
+    WITH verdict AS (
+        SELECT * FROM unnest(
+            CAST(:ids AS uuid[]), CAST(:fences AS bigint[]), CAST(:states AS text[]), CAST(:waits AS interval[]),
+            CAST(:attempts AS integer[]), CAST(:events AS text[]), CAST(:codes AS text[]),
+            CAST(:messages AS text[]), CAST(:waiting_for AS text[])
+        ) AS verdict (id, fence, state, wait, attempt, event, code, message, waiting_for)
+    ), finished AS (
+        UPDATE job SET
+            state = verdict.state,
+            -- A wait that would outlast the deadline ends at the deadline, so that the job can expire there.
+            run_at = CASE WHEN verdict.wait IS NULL THEN run_at ELSE least(now() + verdict.wait, deadline_at) END,
+            attempt = verdict.attempt,
+            lease_until = NULL, leased_by = NULL, hinted_at = NULL,
+            waiting_for = verdict.waiting_for, error_code = verdict.code, error_message = verdict.message,
+            finished_at = CASE WHEN verdict.wait IS NULL THEN now() END
+        FROM verdict
+        WHERE job.id = verdict.id AND job.fence = verdict.fence AND job.state = 'running'
+        RETURNING job.id, job.fence, job.attempt, job.run_at, job.finished_at, verdict.event, verdict.code
+    ), logged AS (
+        INSERT INTO job_event (job_id, event, attempt, fence, code, next_run_at)
+        SELECT id, event, attempt, fence, code, CASE WHEN finished_at IS NULL THEN run_at END
+        FROM finished WHERE event IS NOT NULL
+    )
+    SELECT id FROM finished
+    """
+)
+
+
+def rescue(connection: Connection, *, limit: int) -> int:
+    """Free jobs whose lease ran out, because their worker died or lost the database; gives how many.
+
+    The first death costs no time. After the second, jobs that died together are spread over half a minute, so that
+    the one among them that kills its worker meets fewer of the others.
+    """
+    return connection.execute(_RESCUE, {"limit": limit, "burial": DEATHS_BEFORE_BURIAL}).rowcount
+
+
+_RESCUE = text(
+    """
+    WITH dead AS (
+        SELECT id FROM job WHERE state = 'running' AND lease_until < now()
+        ORDER BY lease_until LIMIT :limit FOR UPDATE SKIP LOCKED
+    ), rescued AS (
+        UPDATE job SET
+            state = CASE WHEN crashes + 1 >= :burial THEN 'failed' ELSE 'ready' END,
+            finished_at = CASE WHEN crashes + 1 >= :burial THEN now() END,
+            crashes = crashes + 1,
+            run_at = now() + CASE WHEN crashes = 0 THEN interval '0' ELSE random() * interval '30 seconds' END,
+            lease_until = NULL, leased_by = NULL, hinted_at = NULL,
+            error_code = 'worker_died',
+            error_message = 'The worker that ran it died or lost the database.',
+            waiting_for = 'a worker, after the last one died'
+        FROM dead WHERE job.id = dead.id
+        RETURNING job.id, attempt, fence, run_at
+    )
+    INSERT INTO job_event (job_id, event, attempt, fence, code, next_run_at)
+    SELECT id, 'crashed', attempt, fence, 'worker_died', run_at FROM rescued
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A job that is ready for a hint."""
+
+    id: UUID
+    kind: str
+
+
+def pick(connection: Connection, queue: str, *, limit: int, settled_for: timedelta, lost_after: timedelta) -> list[Due]:
+    """Mark up to `limit` due jobs as hinted and give them in the order in which they should start.
+
+    Tenants take turns; within a tenant priority and waiting time decide. `settled_for` leaves the newest jobs to the
+    hint their own enqueue sends; one that was hinted `lost_after` ago and is still free is hinted again. The cost
+    grows with the tenants that have ready jobs and with `limit`, not with backlog or history.
+    """
+    rows = connection.execute(
+        _PICK, {"queue": queue, "limit": limit, "settled_for": settled_for, "lost_after": lost_after}
+    )
+    return [Due(job_id, kind) for _, _, job_id, kind in sorted(rows)]
+
+
+_PICK = text(
+    f"""
+    WITH RECURSIVE tenants (tenant) AS (
+        (SELECT tenant FROM job WHERE state = 'ready' AND queue = :queue ORDER BY tenant LIMIT 1)
+        UNION ALL
+        SELECT (
+            SELECT job.tenant FROM job
+            WHERE state = 'ready' AND queue = :queue AND job.tenant > tenants.tenant ORDER BY job.tenant LIMIT 1
+        ) FROM tenants WHERE tenant IS NOT NULL
+    ), due AS (
+        SELECT mine.id, mine.rank, row_number() OVER (PARTITION BY tenants.tenant ORDER BY mine.rank) AS turn
+        FROM tenants CROSS JOIN LATERAL (
+            SELECT id, {DUE_RANK} AS rank FROM job
+            WHERE state = 'ready' AND queue = :queue AND job.tenant = tenants.tenant
+              -- What is due ranks at most nine priorities behind now: the index never walks through later jobs.
+              AND {DUE_RANK} <= now() - '2000-01-01 00:00:00+00'::timestamptz + interval '9 minutes'
+              AND run_at <= now()
+              AND CASE WHEN hinted_at IS NULL THEN run_at <= now() - :settled_for
+                       ELSE hinted_at < now() - :lost_after END
+            ORDER BY rank LIMIT :limit
+        ) AS mine
+        WHERE tenants.tenant IS NOT NULL
+    ), next AS (
+        SELECT id, turn, rank FROM due ORDER BY turn, rank LIMIT :limit
+    )
+    -- By the primary key alone: a predicate on the state invites a scan of every ready row. A job that is claimed at
+    -- this very moment gets a mark that its finish takes away.
+    UPDATE job SET hinted_at = now()
+    FROM next WHERE job.id = next.id
+    RETURNING next.turn, next.rank, job.id, job.kind
+    """  # noqa: S608 - DUE_RANK is a constant of ours
+)
+
+
+def give_back(connection: Connection, ids: Collection[UUID]) -> None:
+    """Forget the hints for jobs that this worker has no room for, so that they can be hinted again at once."""
+    connection.execute(_GIVE_BACK, {"ids": list(ids)})
+
+
+_GIVE_BACK = text(
+    """
+    UPDATE job SET hinted_at = NULL
+    FROM (
+        SELECT id FROM job
+        WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'ready' AND hinted_at IS NOT NULL
+        FOR UPDATE SKIP LOCKED
+    ) AS unclaimed
+    WHERE job.id = unclaimed.id
+    """
+)
+
+
+def request_cancel(connection: Connection, job_id: UUID) -> bool:
+    """Ask for a job to stop, waiting or running; whether it was still alive. It ends at its next claim or renewal."""
+    return (
+        connection.execute(
+            text(
+                """
+                UPDATE job SET
+                    cancel_requested_at = coalesce(cancel_requested_at, now()),
+                    run_at = CASE WHEN state = 'ready' THEN least(run_at, now()) ELSE run_at END
+                WHERE id = :id AND state IN ('ready', 'running')
+                """
+            ),
+            {"id": job_id},
+        ).rowcount
+        > 0
+    )

@@ -1,0 +1,62 @@
+"""How one run of a job can end, as values.
+
+`act` returns one of these; the ledger turns it into the job's next state. Only the first carries a result.
+Texts here are read by operators and leave PostgreSQL in logs: codes and ids, never personal data.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[T]):
+    """The work is done; `result` goes to the kind's `save`."""
+
+    result: T
+
+
+@dataclass(frozen=True, slots=True)
+class Retry(Generic[T]):
+    """An error that may pass: try again `after` this long. Spends an attempt; the last one spent is the end.
+
+    `result` is what `save` should keep of the failed try, if anything.
+    """
+
+    code: str
+    after: timedelta
+    message: str = ""
+    result: T | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snooze(Generic[T]):
+    """Not our turn yet (a limit, an outage, a shutdown): come back `after` this long. Spends no attempt."""
+
+    reason: str
+    after: timedelta
+    result: T | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp(Generic[T]):
+    """No try will help. `code` names the reason for programs, `message` for people."""
+
+    code: str
+    message: str = ""
+    result: T | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """The deadline passed before the work began. Given by the engine, never by `act`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Somebody asked for the job to stop. Given by the engine, never by `act`."""
+
+
+Outcome = Done[T] | Retry[T] | Snooze[T] | GiveUp[T] | Expired | Cancelled

@@ -1,0 +1,52 @@
+"""What one worker process holds open: database, engine, lease renewal, dispatcher.
+
+Built once in each process that runs jobs, after the fork: connections and threads don't survive one.
+"""
+
+from collections.abc import Sequence
+
+import structlog
+
+from worker.crypto import Keyring
+from worker.database import Database
+from worker.dispatcher import Dispatcher
+from worker.engine import Engine
+from worker.hints import Hints
+from worker.job import Surroundings
+from worker.leases import LeaseRenewal
+from worker.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+class Runtime:
+    """Runs the jobs of `queues` from its construction on, until `close`."""
+
+    def __init__(self, settings: Settings, queues: Sequence[str]) -> None:
+        keyring = Keyring.parse(
+            settings.encryption_keys.get_secret_value(), settings.blind_index_key.get_secret_value()
+        )
+        self._database = Database(settings)
+        self._hints = Hints(settings.celery_broker_url)
+        self.engine = Engine(self._database, Surroundings(settings, keyring), on_room=self._wake)
+        self._leases = LeaseRenewal(settings, self._database, self.engine)
+        self._dispatcher = Dispatcher(settings, self._database, self._hints, self.engine.room, queues)
+        self._leases.start()
+        self._dispatcher.start()
+        _log.info("runtime.started", owner=self.engine.owner, queues=",".join(queues))
+
+    def stop(self) -> None:
+        """Take nothing more; what runs may end. Safe in a signal handler."""
+        self._dispatcher.stop()
+        self.engine.stop()
+
+    def close(self) -> None:
+        """After the last job: let go of everything."""
+        self.stop()
+        self.engine.close()
+        self._leases.close()
+        self._hints.close()
+        self._database.close()
+
+    def _wake(self) -> None:
+        self._dispatcher.wake()

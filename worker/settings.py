@@ -1,0 +1,150 @@
+"""Everything that can be configured, read once and checked together.
+
+Values come from the environment; what is missing there is read from the file `env` in the home directory
+(`WORKER_HOME`, default `.worker`), which `worker up` writes while its embedded servers run. So a second terminal
+in the same directory talks to the same servers, and whoever sets `DATABASE_URL` and `REDIS_URL` never sees it.
+"""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.errors import Misconfigured
+
+
+def home_directory() -> Path:
+    """Where embedded servers keep their data and `worker up` its env file."""
+    return Path(os.environ.get("WORKER_HOME", ".worker")).absolute()
+
+
+class Settings(BaseSettings):
+    """One frozen object a process. Each field is one environment variable, named by its alias or `WORKER_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="WORKER_", frozen=True, extra="ignore", populate_by_name=True)
+
+    database_url: SecretStr = Field(alias="DATABASE_URL")
+    """postgresql://user:password@host:port/name, PostgreSQL 15 or newer; a role that owns nothing will do."""
+
+    migration_database_url: SecretStr | None = Field(None, alias="MIGRATION_DATABASE_URL")
+    """The same database as the role that owns the tables. Not set: DATABASE_URL's role owns them."""
+
+    redis_url: SecretStr = Field(alias="REDIS_URL")
+    """redis:// or rediss://; hints, cached tokens and limits. May be emptied at any time."""
+
+    broker_url: SecretStr | None = Field(None, alias="BROKER_URL")
+    """Celery's broker where it is not REDIS_URL, for example amqp://."""
+
+    encryption_keys: SecretStr = Field(alias="ENCRYPTION_KEYS")
+    """`id:base64` of 32 bytes, comma separated; the first encrypts, all decrypt."""
+
+    blind_index_key: SecretStr = Field(alias="BLIND_INDEX_KEY")
+    """base64 of 32 bytes; lets equal licence numbers be found without decrypting them."""
+
+    calls_in_flight: int = Field(128, ge=1, le=10_000)
+    """Jobs that one worker process works on at the same time."""
+
+    database_pool_size: int = Field(4, ge=2, le=100)
+    """Database connections of one process: two write, one renews leases, one dispatches."""
+
+    lease_s: float = Field(30, ge=1)
+    """A running job belongs to its worker for this long without renewal."""
+
+    renew_every_s: float = Field(10, gt=0)
+    dispatch_every_s: float = Field(1, gt=0)
+
+    gather_ms: float = Field(5, ge=0, le=1000)
+    """Jobs claimed or finished within this time share a transaction."""
+
+    gather_max: int = Field(100, ge=1, le=1000)
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["console", "json"] = "console"
+
+    @field_validator("database_url", "migration_database_url")
+    @classmethod
+    def _is_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and urlsplit(url.get_secret_value()).scheme not in (
+            "postgresql",
+            "postgres",
+            "postgresql+psycopg",
+        ):
+            raise ValueError("must begin with postgresql://")
+        return url
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, url: SecretStr) -> SecretStr:
+        if urlsplit(url.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return url
+
+    @model_validator(mode="after")
+    def _lease_outlives_renewal(self) -> Self:
+        if self.renew_every_s * 2 > self.lease_s:
+            raise ValueError("WORKER_RENEW_EVERY_S must be at most half of WORKER_LEASE_S")
+        return self
+
+    @property
+    def application_url(self) -> str:
+        """DATABASE_URL in SQLAlchemy's form, with the psycopg 3 driver."""
+        return _with_driver(self.database_url)
+
+    @property
+    def migration_url(self) -> str:
+        """URL of the role that owns the tables, in SQLAlchemy's form."""
+        return _with_driver(self.migration_database_url or self.database_url)
+
+    @property
+    def application_role(self) -> str | None:
+        """Name of the application's role where another role owns the tables, else None."""
+        if self.migration_database_url is None:
+            return None
+        application = urlsplit(self.database_url.get_secret_value()).username
+        owner = urlsplit(self.migration_database_url.get_secret_value()).username
+        return application if application != owner else None
+
+    @property
+    def celery_broker_url(self) -> str:
+        return (self.broker_url or self.redis_url).get_secret_value()
+
+
+def _with_driver(url: SecretStr) -> str:
+    return "postgresql+psycopg://" + url.get_secret_value().split("://", 1)[1]
+
+
+@cache
+def load_settings() -> Settings:
+    """Read and check the settings of this process, once.
+
+    Raises `Misconfigured` with one line for each thing that is missing or wrong; values are not repeated.
+    """
+    try:
+        return Settings(_env_file=home_directory() / "env")  # type: ignore[call-arg]  # pydantic fills the fields
+    except ValidationError as error:
+        problems = "\n".join(f"  {_name(e['loc'])}: {e['msg']}" for e in error.errors())
+        raise Misconfigured(
+            f"These settings are missing or wrong:\n{problems}\n"
+            "Set them in the environment, or run `worker up` in this directory to use embedded servers."
+        ) from None
+
+
+class _Broker(BaseSettings):
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
+    redis_url: str | None = Field(None, alias="REDIS_URL")
+    broker_url: str | None = Field(None, alias="BROKER_URL")
+
+
+def load_broker_url() -> str | None:
+    """The broker's address alone, for applications that only ask for jobs and need no other setting."""
+    broker = _Broker(_env_file=home_directory() / "env")  # type: ignore[call-arg]  # pydantic fills the fields
+    return broker.broker_url or broker.redis_url
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    name = str(location[0]) if location else "settings"
+    return name if name.isupper() else f"WORKER_{name.upper()}"
