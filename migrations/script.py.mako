@@ -5,8 +5,8 @@ Revises: ${down_revision | comma,n}
 
 Before this is merged:
 - Add first, remove in a later release: the running version must work on the new schema as well.
-- A lock is waited for 4 s, a statement runs 60 s at most (`migrations/env.py`); a statement that needs longer belongs in a
-  job that works in batches. Every lock blocks everyone who queues behind it.
+- A lock is waited for 4 s, a statement runs 60 s at most (`migrations/env.py`); what needs longer belongs in a job that
+  works in batches. A lock that waits blocks everyone who queues behind it.
 - New column on a large table: nullable, or with a constant default; NOT NULL later, by a CHECK ... NOT VALID that is
   validated in a revision of its own. Foreign keys: NOT VALID, then validate. Index every foreign key.
 - Index on a large table: inside `with op.get_context().autocommit_block():`, `postgresql_concurrently=True`.
@@ -17,10 +17,10 @@ Before this is merged:
 import sqlalchemy as sa
 from alembic import op
 ${imports if imports else ""}
-revision = ${repr(up_revision)}
-down_revision = ${repr(down_revision)}
-branch_labels = ${repr(branch_labels)}
-depends_on = ${repr(depends_on)}
+revision = "${up_revision}"
+down_revision = "${down_revision}"
+branch_labels = None
+depends_on = None
 
 
 def upgrade() -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, Index, String, func, text
 from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, RiskScore
+from models.base import Base, IpAddress, RiskScore
 from models.facts import NOT_PERSONAL, kept, partitioned, personal
 
 
@@ -43,5 +43,5 @@ class AuditLog(Base):
     security_alerts: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"), info=NOT_PERSONAL)
     details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"), info=NOT_PERSONAL)
     correlation_id: Mapped[str | None] = mapped_column(String(100), index=True, info=NOT_PERSONAL)
-    ip_address: Mapped[Any] = mapped_column(INET, nullable=True, info=personal("network"))
+    ip_address: Mapped[IpAddress | None] = mapped_column(INET, info=personal("network"))
     user_agent: Mapped[str | None] = mapped_column(info=personal("network"))

@@ -6,6 +6,7 @@ the same. Models import nothing of ours outside this package and hold ciphertext
 
 import uuid
 from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any, get_args
 
 from sqlalchemy import (
@@ -79,6 +80,9 @@ UuidId = Annotated[uuid.UUID, mapped_column(primary_key=True, server_default=fun
 
 StateCode = Annotated[str, mapped_column(CHAR(2))]
 """Two capital letters of the United States Postal Service."""
+
+IpAddress = IPv4Address | IPv6Address
+"""What psycopg makes of a single address in an INET column."""
 
 Hash = Annotated[str, mapped_column(String(64))]
 """SHA-256 or HMAC-SHA-256 as lower-case hexadecimal."""

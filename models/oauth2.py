@@ -13,7 +13,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, String, func, text, t
 from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Hash, RiskScore, Timestamped, UuidId, choice
+from models.base import Base, Hash, IpAddress, RiskScore, Timestamped, UuidId, choice
 from models.facts import NOT_PERSONAL, kept, kept_while_used, personal
 from models.vocabularies import CodeChallengeMethod, TokenAction, TokenType
 
@@ -72,7 +72,7 @@ class OAuth2RefreshToken(Base):
     used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None] = mapped_column(index=True)
     revoke_reason: Mapped[str | None] = mapped_column(String(100), info=NOT_PERSONAL)
-    ip_address: Mapped[Any] = mapped_column(INET, nullable=True, info=personal("network"))
+    ip_address: Mapped[IpAddress | None] = mapped_column(INET, info=personal("network"))
     user_agent: Mapped[str | None] = mapped_column(info=personal("network"))
 
 
@@ -103,7 +103,7 @@ class OAuth2TokenLog(Base):
     reason: Mapped[str | None] = mapped_column(String(100), info=NOT_PERSONAL)
     risk_score: Mapped[Decimal | None] = mapped_column(RiskScore)
     security_flags: Mapped[list[Any]] = mapped_column(server_default=NO_ENTRIES, info=NOT_PERSONAL)
-    ip_address: Mapped[Any] = mapped_column(INET, nullable=True, info=personal("network"))
+    ip_address: Mapped[IpAddress | None] = mapped_column(INET, info=personal("network"))
     user_agent: Mapped[str | None] = mapped_column(info=personal("network"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
@@ -129,7 +129,7 @@ class OAuth2AuthorizationCode(Base):
         choice("code_challenge_method", CodeChallengeMethod)
     )
     nonce: Mapped[str | None] = mapped_column(String(255), info=personal("credential"))
-    ip_address: Mapped[Any] = mapped_column(INET, nullable=True, info=personal("network"))
+    ip_address: Mapped[IpAddress | None] = mapped_column(INET, info=personal("network"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]

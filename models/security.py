@@ -11,7 +11,7 @@ from sqlalchemy import ForeignKey, String, false, func, text, true
 from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Hash, Timestamped, UuidId, choice
+from models.base import Base, Hash, IpAddress, Timestamped, UuidId, choice
 from models.facts import NOT_PERSONAL, kept, kept_while_used, kept_with, personal
 from models.vocabularies import MfaMethod, SsoProviderType
 
@@ -60,7 +60,7 @@ class UserSession(Base):
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), index=True)
     session_token_hash: Mapped[Hash] = mapped_column(unique=True, info=personal("credential"))
     sso_provider_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("sso_providers.id"), index=True)
-    ip_address: Mapped[Any] = mapped_column(INET, nullable=True, info=personal("network"))
+    ip_address: Mapped[IpAddress | None] = mapped_column(INET, info=personal("network"))
     user_agent: Mapped[str | None] = mapped_column(info=personal("network"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime] = mapped_column(index=True)

@@ -13,7 +13,7 @@ from uuid import UUID
 from celery import Celery, signals
 from celery.concurrency.prefork import TaskPool as PreforkPool
 
-from worker import logs
+from worker import logs, redis_reconnect
 from worker.broker import celery_configuration
 from worker.job import Kind, declared
 from worker.runtime import Runtime
@@ -22,6 +22,7 @@ from worker.settings import load_settings
 TASK_MODULES = ("tasks.verification.task", "tasks.partitions.task")
 """Where kinds of jobs are declared: one line a job."""
 
+redis_reconnect.mend()
 app = Celery("integration_worker")
 app.conf.update(celery_configuration(load_settings().celery_broker_url))
 

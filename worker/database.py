@@ -39,11 +39,7 @@ class Database:
         """A connection in a transaction: committed at the end, rolled back by an exception."""
         actions: list[Callable[[], None]] = []
         with self.engine.begin() as connection:
-            connection.info[_AFTER_COMMIT] = actions
-            try:
-                yield connection
-            finally:
-                del connection.info[_AFTER_COMMIT]
+            yield connection.execution_options(**{_AFTER_COMMIT: actions})
         for action in actions:
             action()
 
@@ -53,7 +49,7 @@ class Database:
 
 def after_commit(connection: Connection, action: Callable[[], None]) -> bool:
     """Have `action` called once the transaction has committed; False if it was not begun by `Database.transaction`."""
-    actions: list[Callable[[], None]] | None = connection.info.get(_AFTER_COMMIT)
+    actions: list[Callable[[], None]] | None = connection.get_execution_options().get(_AFTER_COMMIT)
     if actions is not None:
         actions.append(action)
     return actions is not None

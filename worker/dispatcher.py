@@ -22,6 +22,7 @@ from worker.hints import MESSAGE_MAX, Hints
 from worker.ledger import Due
 from worker.room import Room
 from worker.settings import Settings
+from worker.vital import VitalThread
 
 _log = structlog.get_logger(__name__)
 
@@ -49,7 +50,7 @@ class Dispatcher:
         self._no_rescue_before = 0.0
         self._has_room = threading.Event()
         self._is_stopping = False
-        self._thread = threading.Thread(target=self._loop, name="dispatcher", daemon=True)
+        self._thread = VitalThread("dispatcher", self._loop)
 
     def start(self) -> None:
         self._thread.start()

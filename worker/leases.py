@@ -13,6 +13,7 @@ from worker import ledger
 from worker.database import Database
 from worker.engine import Engine
 from worker.settings import Settings
+from worker.vital import VitalThread
 
 _log = structlog.get_logger(__name__)
 
@@ -26,7 +27,7 @@ class LeaseRenewal:
         self._database = database
         self._engine = engine
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="leases", daemon=True)
+        self._thread = VitalThread("leases", self._loop)
 
     def start(self) -> None:
         self._thread.start()

@@ -18,6 +18,7 @@ from worker import ledger
 from worker.database import Database, is_outage
 from worker.job import Finished, Job, Kind
 from worker.outcomes import Cancelled, Expired, GiveUp, Outcome, Retry
+from worker.trace import where
 from worker.verdict import judge, last_word
 
 _log = structlog.get_logger(__name__)
@@ -118,18 +119,7 @@ def ended_before_it_ran(job: Job) -> Outcome[Any] | None:
 
 def bug(kind: Kind, error: BaseException, attempt: int = 0) -> Retry[Any]:
     """The outcome of an exception nobody expected. Only its type is kept: its text may hold a person's data."""
-    _log.error("job.bug", kind=kind.name, error=type(error).__name__, where=_where(error))
+    _log.error("job.bug", kind=kind.name, error=type(error).__name__, where=where(error))
     return Retry(
-        "bug", kind.backoff(attempt), f"{type(error).__name__} at {_where(error)}; this is a fault of the program."
+        "bug", kind.backoff(attempt), f"{type(error).__name__} at {where(error)}; this is a fault of the program."
     )
-
-
-def _where(error: BaseException) -> str:
-    """File and line where it was raised, without the values that were there."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return "an unknown place"
-    name = trace.tb_frame.f_globals.get("__name__", "?")
-    return f"{name}:{trace.tb_lineno}"

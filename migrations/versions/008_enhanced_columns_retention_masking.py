@@ -31,7 +31,7 @@ DATA_CLASSES = (
 )  # fmt: skip
 
 # Seven years: the longest of the states' rules is six years after a policy ends, and one more for its last claim.
-# Rows of a table leave by the first policy only; what a policy removes for good is switched on by a person.
+# Quotes, policies and claims are the business's own records: a person has to switch their policies on.
 POLICIES = """
     INSERT INTO data_retention_policies
       (table_name, retention_days, mask_after_days, date_column, action, enabled, legal_basis)

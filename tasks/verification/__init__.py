@@ -1,6 +1,6 @@
 """Ask the provider about a driver and bring the platform's own rows up to date with what it says.
 
-Promises: a provider's answer is never mistaken for one about another person; an error leaves driver, licence and address
-as they were; a call is not repeated once its answer is here; no call lasts longer than its configuration allows.
+Promises: an answer about another person is never taken for one about ours; an error leaves driver, licence and
+address as they were; a call is not repeated once its answer is here; none lasts longer than its configuration allows.
 `task.py` is the door, `store.py`, `token_store.py` and `client.py` touch the world, every other file decides.
 """

@@ -168,9 +168,10 @@ def read(status: int, headers: dict[str, str], body: bytes) -> Reading:
         # Nothing at all is how a search without a hit can be answered.
         answer = NOTHING_FOUND if is_success else None
         return Reading(Status(status, None, retry_after), None, answer, transaction_id=transaction_id)
+    if is_success and "json" not in headers.get("content-type", "application/json").lower():
+        problem = "The answer's content type is not JSON."
+        return Reading(Trouble.UNREADABLE, raw(body), problem=problem, transaction_id=transaction_id)
     try:
-        if is_success and "json" not in headers.get("content-type", "application/json").lower():
-            raise strict_json.Unreadable("its content type is not JSON")
         document = strict_json.parse(body)
     except strict_json.Unreadable as error:
         event: Event = Trouble.UNREADABLE if is_success else Status(status, None, retry_after)

@@ -19,7 +19,7 @@ def wait_s(retry: int, retry_after_s: float | None, random: float) -> float:
     """The wait before retry number `retry`, counted from 0. `random` is from [0, 1)."""
     if retry_after_s is not None:
         return retry_after_s + random * min(5.0, 0.1 * retry_after_s + 0.5)
-    return random * min(CAP_S, BASE_S * 2 ** min(retry, 16))
+    return random * min(CAP_S, BASE_S * 2.0 ** min(retry, 16))
 
 
 def is_short(wait_s: float, left_s: float, timeout_s: float) -> bool:

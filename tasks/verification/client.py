@@ -1,8 +1,8 @@
 """The provider over HTTP: one call within one deadline, and whatever becomes of it is a value.
 
-The only importer of the HTTP libraries: httpx2 for its interface, on aiohttp's connections, which cost a fraction of the
-CPU. The timeouts of HTTP clients bound each single read, so a server that sends a byte now and then is never too slow for
-them; hence one `asyncio.timeout` around everything, the token included.
+The only importer of the HTTP libraries: httpx2 for its interface, on aiohttp's connections, which cost a fraction of
+the CPU. The timeouts of HTTP clients bound each single read, so a server that sends a byte now and then is never too
+slow for them; hence one `asyncio.timeout` around everything, the token included.
 """
 
 import asyncio
@@ -108,9 +108,7 @@ class Provider:
         reading = answer.read(raw.status, raw.headers, raw.body)
         if raw.is_oversized:
             problem = f"The answer has more than {BODY_LIMIT} bytes."
-            reading = replace(
-                reading, event=Trouble.OVERSIZED, kept=answer.raw(raw.body), answer=None, problem=problem
-            )
+            reading = replace(reading, event=Trouble.OVERSIZED, kept=answer.raw(raw.body), answer=None, problem=problem)
         return Exchange(reading, raw.status, raw.headers, time_ms)
 
     async def _fetch(self, credentials: ClientCredentials, timeout_s: float) -> Token | Event:
@@ -141,7 +139,7 @@ class Provider:
                 is_oversized = size > BODY_LIMIT
                 body = b"".join(chunks)[: answer.RAW_BYTES] if is_oversized else b"".join(chunks)
                 return _Raw(response.status_code, dict(response.headers.items()), body, is_oversized)
-        except (httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError, OSError, ValueError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError, OSError) as error:
             if isinstance(error, TimeoutError):
                 raise
             return _trouble(error)
@@ -178,7 +176,7 @@ def _http_client(connections: int) -> httpx2.AsyncClient:
         headers=HEADERS,
         # One provider's cookies would travel from one tenant's call to the next.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        timeout=None,  # noqa: S113 - the deadline is around the whole call, see above
+        timeout=None,  # the deadline is around the whole call
         follow_redirects=False,
         trust_env=False,
     )

@@ -27,9 +27,7 @@ def discrepancies(
     return (*noted, *(note for note in ours if note["node_path"] not in known))
 
 
-def _ours(
-    answer: Answer, identity: Identity | None, *, has_license: bool, is_cleaned: bool
-) -> list[Discrepancy]:
+def _ours(answer: Answer, identity: Identity | None, *, has_license: bool, is_cleaned: bool) -> list[Discrepancy]:
     notes = []
     if is_cleaned:
         notes.append(_note("", "unstorable_characters_removed"))

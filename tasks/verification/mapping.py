@@ -87,9 +87,7 @@ def findings(question: Question, license_number: str, answer: Answer, *, is_clea
     info = found.license_info if found is not None and is_ours else None
     score = answer.confidence_score
 
-    def result(
-        kind: VerificationType, outcome: VerificationStatus, data: dict[str, Any] | None, about: str
-    ) -> Result:
+    def result(kind: VerificationType, outcome: VerificationStatus, data: dict[str, Any] | None, about: str) -> Result:
         target: TargetEntityType = "address" if kind == "address" else "driver"
         own = tuple(d for d in noted if d["node_path"].startswith(about))
         # Another person's data is in the record of the call; among our driver's results it has no place.

@@ -1,13 +1,16 @@
-"""What is asked: the rows of one request as plain data, and the body the provider expects."""
+"""What is asked: the row of one request as plain data, or why it can't be asked, and the body the provider expects."""
 
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from worker.errors import Misconfigured
+from worker.outcomes import GiveUp
+
+KEY = "Idempotency-Key"
 
 LONGEST_TIMEOUT_S = 90
 """More than any provider needs, and little enough for a run to hold a whole call."""
@@ -25,7 +28,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PostalAddress:
-    street_1: str
+    street_1: str | None
     street_2: str | None
     city: str | None
     state: str | None
@@ -69,6 +72,72 @@ class Question:
     time_left_s: float | None
 
 
+def question(row: Any, time_left: timedelta | None, new_key: str) -> Question | GiveUp[Any]:
+    """The question a row of `store.load` asks. `new_key` serves a request that was never sent."""
+    if problem := _problem(row):
+        return problem
+    try:
+        url = full_url(row.endpoint_url, row.base_url, row.configuration_id)
+    except Misconfigured as error:
+        return GiveUp("configuration_error", str(error))
+    has_address = bool(row.street_1)
+    return Question(
+        request_id=row.request_id,
+        driver_id=row.driver_id,
+        license_id=row.license_id,
+        address_id=row.address_id if has_address else None,
+        account=Account(
+            row.configuration_id,
+            row.integration_code,
+            row.auth_type,
+            row.auth_config,
+            url,
+            row.timeout_seconds,
+            row.retry_attempts,
+            row.cache_ttl_hours,
+        ),
+        subject=Subject(row.first_name, row.last_name, row.date_of_birth, row.state_code),
+        sealed_license_number=row.license_number,
+        address=PostalAddress(row.street_1, row.street_2, row.city, row.state, row.zip_code) if has_address else None,
+        correlation_id=row.correlation_id,
+        idempotency_key=_key(row, new_key),
+        retry_count=row.retry_count,
+        body_sent=row.request_body,
+        time_left_s=time_left.total_seconds() if time_left is not None else None,
+    )
+
+
+def _problem(row: Any) -> GiveUp[Any] | None:
+    if not row.is_active:
+        return GiveUp("integration_disabled", f"Integration {row.integration_code} is switched off.")
+    if not row.is_enabled:
+        return GiveUp("integration_disabled", f"Configuration {row.configuration_id} is switched off.")
+    if row.timeout_seconds > LONGEST_TIMEOUT_S:
+        return GiveUp(
+            "configuration_error",
+            f"The timeout_seconds of configuration {row.configuration_id} is above {LONGEST_TIMEOUT_S}.",
+        )
+    if row.driver_id is None:
+        return GiveUp("unknown_driver", f"Request {row.request_id} names no driver.")
+    if row.license_id is None:
+        return GiveUp("unknown_license", f"Driver {row.driver_id} has no licence.")
+    for name in ("first_name", "last_name", "date_of_birth"):
+        if not getattr(row, name):
+            return GiveUp("incomplete_driver", f"Driver {row.driver_id} has no {name}.")
+    for name in ("license_number", "state_code"):
+        if not getattr(row, name):
+            return GiveUp("incomplete_license", f"Licence {row.license_id} has no {name}.")
+    return None
+
+
+def _key(row: Any, new_key: str) -> str:
+    """The key of the next call: a new one after an answer, else that of the call whose answer never came."""
+    used = (row.request_headers or {}).get(KEY)
+    if used is None:
+        return new_key
+    return used if row.response_status_code is None else next_key(used)
+
+
 def request_body(question: Question, license_number: str) -> dict[str, Any]:
     """The body of a household drivers search (version 2.7). Equal questions give equal bodies, byte for byte."""
     subject, address = question.subject, question.address
@@ -94,6 +163,11 @@ def request_body(question: Question, license_number: str) -> dict[str, Any]:
         "search": search,
         "options": {"include_household": True, "include_criminal_history": False},
     }
+
+
+def headers(question: Question, idempotency_key: str) -> dict[str, str]:
+    """The headers of a call that may be stored: whoever signs it adds the others."""
+    return {KEY: idempotency_key, "X-Correlation-Id": question.correlation_id}
 
 
 def client_ref(driver_id: int) -> str:

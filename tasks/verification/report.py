@@ -47,9 +47,7 @@ def kept_headers(headers: dict[str, str] | None) -> dict[str, str] | None:
     if headers is None:
         return None
     return {
-        name: value[:_VALUE_LENGTH]
-        for name, value in headers.items()
-        if name in _KEPT or name.startswith("ratelimit-")
+        name: value[:_VALUE_LENGTH] for name, value in headers.items() if name in _KEPT or name.startswith("ratelimit-")
     }
 
 

@@ -16,38 +16,24 @@ from models.household import Address, Driver, License
 from models.integration import IntegrationConfiguration, ThirdPartyIntegration
 from models.users import SYSTEM_USER_ID
 from models.verification import IntegrationRequest
-from tasks.verification.mapping import Result, error_results
-from tasks.verification.question import (
-    LONGEST_TIMEOUT_S,
-    Account,
-    PostalAddress,
-    Question,
-    Subject,
-    full_url,
-    next_key,
-)
+from tasks.verification.ending import request_end, results_of
+from tasks.verification.question import Question, headers, question
 from tasks.verification.report import Report
-from worker.errors import Misconfigured
 from worker.job import Finished, Job
-from worker.outcomes import Cancelled, Done, Expired, GiveUp, Retry, Snooze
-
-KEY = "Idempotency-Key"
+from worker.outcomes import Done, GiveUp, Outcome
 
 
 def load(connection: Connection, jobs: Sequence[Job]) -> Mapping[UUID, Any]:
     """A `Question` for each job, its request marked as sent; or why it can't be asked."""
     rows = {row.request_id: row for row in connection.execute(_QUESTIONS, {"ids": [_request_id(job) for job in jobs]})}
-    inputs = {job.id: _question(job, rows.get(_request_id(job))) for job in jobs}
-    questions = [question for question in inputs.values() if isinstance(question, Question)]
+    inputs = {job.id: _input(job, rows.get(_request_id(job))) for job in jobs}
+    questions = [asked for asked in inputs.values() if isinstance(asked, Question)]
     if questions:
         connection.execute(
             _MARK_SENT,
             {
-                "ids": [question.request_id for question in questions],
-                "headers": [
-                    _json({KEY: question.idempotency_key, "X-Correlation-Id": question.correlation_id})
-                    for question in questions
-                ],
+                "ids": [asked.request_id for asked in questions],
+                "headers": [_json(headers(asked, asked.idempotency_key)) for asked in questions],
                 "user": SYSTEM_USER_ID,
             },
         )
@@ -108,73 +94,12 @@ _MARK_SENT = text(
 )
 
 
-def _question(job: Job, row: Row[Any] | None) -> Question | GiveUp[Any] | Done[Any]:
+def _input(job: Job, row: Row[Any] | None) -> Question | Outcome[Any]:
     if row is None:
         return GiveUp("unknown_request", f"There is no request {_request_id(job)}.")
     if row.request_status == "completed":
         return Done(None)  # its answer is here already
-    if problem := _problem(row):
-        return problem
-    try:
-        url = full_url(row.endpoint_url, row.base_url, row.configuration_id)
-    except Misconfigured as error:
-        return GiveUp("configuration_error", str(error))
-    return Question(
-        request_id=row.request_id,
-        driver_id=row.driver_id,
-        license_id=row.license_id,
-        address_id=row.address_id,
-        account=Account(
-            row.configuration_id,
-            row.integration_code,
-            row.auth_type,
-            row.auth_config,
-            url,
-            row.timeout_seconds,
-            row.retry_attempts,
-            row.cache_ttl_hours,
-        ),
-        subject=Subject(row.first_name, row.last_name, row.date_of_birth, row.state_code),
-        sealed_license_number=row.license_number,
-        address=PostalAddress(row.street_1, row.street_2, row.city, row.state, row.zip_code)
-        if row.address_id is not None
-        else None,
-        correlation_id=row.correlation_id,
-        idempotency_key=_key(row),
-        retry_count=row.retry_count,
-        body_sent=row.request_body,
-        time_left_s=job.time_left.total_seconds() if job.time_left is not None else None,
-    )
-
-
-def _problem(row: Row[Any]) -> GiveUp[Any] | None:
-    if not row.is_active:
-        return GiveUp("integration_disabled", f"Integration {row.integration_code} is switched off.")
-    if not row.is_enabled:
-        return GiveUp("integration_disabled", f"Configuration {row.configuration_id} is switched off.")
-    if row.timeout_seconds > LONGEST_TIMEOUT_S:
-        return GiveUp(
-            "configuration_error",
-            f"The timeout_seconds of configuration {row.configuration_id} is above {LONGEST_TIMEOUT_S}.",
-        )
-    if row.driver_id is None:
-        return GiveUp("unknown_driver", f"The driver of request {row.request_id} is no more.")
-    if row.license_id is None:
-        return GiveUp("unknown_license", f"Driver {row.driver_id} has no licence.")
-    for name in ("first_name", "last_name", "date_of_birth"):
-        if getattr(row, name) is None:
-            return GiveUp("incomplete_driver", f"Driver {row.driver_id} has no {name}.")
-    for name in ("license_number", "state_code"):
-        if getattr(row, name) is None:
-            return GiveUp("incomplete_license", f"Licence {row.license_id} has no {name}.")
-    return None
-
-
-def _key(row: Row[Any]) -> str:
-    """The key of the next call: a new one after an answer, else that of the call whose answer never came."""
-    if (used := (row.request_headers or {}).get(KEY)) is None:
-        return str(uuid.uuid4())
-    return used if row.response_status_code is None else next_key(used)
+    return question(row, job.time_left, str(uuid.uuid4()))
 
 
 def save(connection: Connection, finished: Sequence[Finished]) -> None:
@@ -192,91 +117,94 @@ def save(connection: Connection, finished: Sequence[Finished]) -> None:
     if not answered:
         return
     # Two requests about one driver in one transaction: the later one counts, an UPDATE would take either.
-    drivers = {question.driver_id: (question, found.driver) for question, found in answered}
+    drivers = {asked.driver_id: (asked, found.driver) for asked, found in answered}
     _execute(
         connection,
         _SAVE_DRIVERS,
         [
-            (id_, question.account.integration_code, change.status, change.confidence, change.external_id)
-            for id_, (question, change) in drivers.items()
+            (id_, asked.account.integration_code, change.status, change.confidence, change.external_id)
+            for id_, (asked, change) in drivers.items()
         ],
         ("ids", "sources", "statuses", "confidences", "external_ids"),
     )
-    licenses = {question.license_id: (question, found.license) for question, found in answered}
+    licenses = {asked.license_id: (asked, found.license) for asked, found in answered}
     _execute(
         connection,
         _SAVE_LICENSES,
         [
-            (id_, question.account.integration_code, change.status, change.external_status, change.notes)
-            for id_, (question, change) in licenses.items()
+            (id_, asked.account.integration_code, change.status, change.external_status, change.notes)
+            for id_, (asked, change) in licenses.items()
         ],
         ("ids", "sources", "statuses", "external_statuses", "notes"),
     )
-    addresses = {
-        question.address_id: (question, found.address) for question, found in answered if found.address is not None
-    }
+    addresses = {asked.address_id: (asked, found.address) for asked, found in answered if found.address is not None}
     _execute(
         connection,
         _SAVE_ADDRESSES,
         [
-            (id_, question.account.integration_code, change.confidence, change.delivery_point_validation)
-            for id_, (question, change) in addresses.items()
+            (id_, asked.account.integration_code, change.confidence, change.delivery_point_validation)
+            for id_, (asked, change) in addresses.items()
         ],
         ("ids", "sources", "confidences", "validations"),
     )
 
 
 def _save_requests(connection: Connection, runs: Sequence[Finished]) -> None:
-    rows = []
+    reported, unreported = [], []
     for run in runs:
-        status, error = _end(run.outcome)
-        report = _report(run)
-        rows.append(
+        end = (_request_id(run.job), *request_end(run.outcome))
+        if (report := _report(run)) is None:
+            unreported.append(end)
+            continue
+        response_headers = _json(report.response_headers) if report.response_headers is not None else None
+        reported.append(
             (
-                _request_id(run.job),
-                status,
-                error,
-                report is not None,
-                _json(report.request_headers) if report else None,
-                report.request_body if report else None,
-                report.retry_count if report else None,
-                report.status_code if report else None,
-                _json(report.response_headers) if report and report.response_headers is not None else None,
-                report.response_body if report else None,
-                report.response_time_ms if report else None,
-                report.transaction_id if report else None,
+                *end,
+                _json(report.request_headers),
+                report.request_body,
+                report.retry_count,
+                report.status_code,
+                response_headers,
+                report.response_body,
+                report.response_time_ms,
+                report.transaction_id,
             )
         )
     names = (
-        "ids", "statuses", "errors", "reported", "request_headers", "request_bodies", "retry_counts",
+        "ids", "statuses", "errors", "request_headers", "request_bodies", "retry_counts",
         "status_codes", "response_headers", "response_bodies", "times", "transaction_ids",
     )  # fmt: skip
-    _execute(connection, _SAVE_REQUESTS, rows, names)
+    _execute(connection, _SAVE_REPORTS, reported, names)
+    _execute(connection, _SAVE_ENDS, unreported, names[:3])
 
 
-# A run without a report found out nothing: what earlier ones left stays.
-_SAVE_REQUESTS = text(
+_SAVE_REPORTS = text(
     """
-    UPDATE integration_request AS r SET
+    UPDATE integration_request SET
         request_status = given.status, error_message = given.error, updated_by = :user,
-        request_headers = CASE WHEN reported THEN CAST(given.request_headers AS jsonb) ELSE r.request_headers END,
-        request_body = CASE WHEN reported THEN CAST(given.request_body AS jsonb) ELSE r.request_body END,
-        retry_count = CASE WHEN reported THEN given.retry_count ELSE r.retry_count END,
-        response_status_code = CASE WHEN reported THEN given.status_code ELSE r.response_status_code END,
-        response_headers = CASE WHEN reported THEN CAST(given.response_headers AS jsonb) ELSE r.response_headers END,
-        response_body = CASE WHEN reported THEN CAST(given.response_body AS jsonb) ELSE r.response_body END,
-        response_time_ms = CASE WHEN reported THEN given.time_ms ELSE r.response_time_ms END,
-        external_transaction_id = CASE WHEN reported THEN given.transaction_id ELSE r.external_transaction_id END
+        request_headers = CAST(given.request_headers AS jsonb), request_body = CAST(given.request_body AS jsonb),
+        retry_count = given.retry_count, response_status_code = given.status_code,
+        response_headers = CAST(given.response_headers AS jsonb), response_body = CAST(given.response_body AS jsonb),
+        response_time_ms = given.time_ms, external_transaction_id = given.transaction_id
     FROM unnest(
-        CAST(:ids AS bigint[]), CAST(:statuses AS text[]), CAST(:errors AS text[]), CAST(:reported AS boolean[]),
+        CAST(:ids AS bigint[]), CAST(:statuses AS text[]), CAST(:errors AS text[]),
         CAST(:request_headers AS text[]), CAST(:request_bodies AS text[]), CAST(:retry_counts AS integer[]),
         CAST(:status_codes AS integer[]), CAST(:response_headers AS text[]), CAST(:response_bodies AS text[]),
         CAST(:times AS integer[]), CAST(:transaction_ids AS text[])
     ) AS given (
-        id, status, error, reported, request_headers, request_body, retry_count,
+        id, status, error, request_headers, request_body, retry_count,
         status_code, response_headers, response_body, time_ms, transaction_id
     )
-    WHERE r.id = given.id
+    WHERE integration_request.id = given.id
+    """
+)
+
+# Such a run has found out nothing: what earlier ones left stays.
+_SAVE_ENDS = text(
+    """
+    UPDATE integration_request SET request_status = given.status, error_message = given.error, updated_by = :user
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:statuses AS text[]), CAST(:errors AS text[])) AS given (id, status, error)
+    WHERE integration_request.id = given.id
     """
 )
 
@@ -284,21 +212,21 @@ _SAVE_REQUESTS = text(
 def _save_results(connection: Connection, runs: Sequence[Finished]) -> None:
     rows = [
         (
-            question.request_id,
+            asked.request_id,
             result.verification_type,
             result.target_type,
-            question.address_id if result.target_type == "address" else question.driver_id,
+            asked.address_id if result.target_type == "address" else asked.driver_id,
             result.status,
             result.confidence,
             _json(result.verified_data) if result.verified_data is not None else None,
             _json(result.discrepancies) if result.discrepancies else None,
-            question.account.cache_ttl_hours if result.status != "error" else 0,
+            asked.account.cache_ttl_hours if result.status != "error" else 0,
             report.transaction_id if report else None,
         )
         for run in runs
-        if isinstance(question := run.inputs, Question)
+        if isinstance(asked := run.inputs, Question)
         for report in (_report(run),)
-        for result in _results(run, question)
+        for result in results_of(run.outcome, asked)
     ]
     names = (
         "requests", "types", "target_types", "targets", "statuses", "confidences", "data", "discrepancies",
@@ -382,33 +310,6 @@ _SAVE_ADDRESSES = text(
 )
 
 
-def _end(outcome: Any) -> tuple[str, str | None]:
-    """The request's status after such an outcome, and what stands in its `error_message`."""
-    match outcome:
-        case Done():
-            return "completed", None
-        case Retry(code, _, message):
-            return "pending", _error(code, message)
-        case Snooze(reason):
-            return "pending", None if not reason else _error(reason, "")
-        case GiveUp(code, message, result):
-            return "timeout" if result is not None and result.is_timeout else "failed", _error(code, message)
-        case Expired():
-            return "failed", _error("deadline_passed", "The job's deadline passed before the answer came.")
-        case Cancelled():
-            return "failed", _error("cancelled", "Somebody asked for the job to stop.")
-    raise TypeError("unknown outcome")
-
-
-def _results(run: Finished, question: Question) -> Sequence[Result]:
-    match run.outcome:
-        case Done(result):
-            return result.findings.results if result.findings is not None else ()
-        case GiveUp():
-            return error_results(question)
-    return ()
-
-
 def _report(run: Finished) -> Report | None:
     result = getattr(run.outcome, "result", None)
     return result if isinstance(result, Report) else None
@@ -423,10 +324,6 @@ def _execute(connection: Connection, statement: Any, rows: Sequence[tuple[Any, .
 
 def _request_id(job: Job) -> int:
     return int(job.args["request_id"])
-
-
-def _error(code: str, message: str) -> str:
-    return f"{code}: {message}" if message else code
 
 
 def _json(value: Any) -> str:

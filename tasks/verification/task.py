@@ -14,7 +14,7 @@ from tasks.verification.client import Exchange, Provider, open_provider
 from tasks.verification.credentials import Credentials, read_credentials
 from tasks.verification.mapping import Findings, findings
 from tasks.verification.progress import Progress
-from tasks.verification.question import Question, next_key, request_body
+from tasks.verification.question import Question, headers, next_key, request_body
 from tasks.verification.report import Report, kept_headers, sentence
 from worker.crypto import Place, Undecipherable
 from worker.errors import Misconfigured
@@ -58,7 +58,7 @@ async def verify(question: Question, provider: Provider) -> Outcome[Report]:
         retry_error_callback=_call_of,
         sleep=asyncio.sleep,
     )
-    call = await retrying(run.call)
+    call: _Call = await retrying(run.call)
 
     if call.verdict.meaning is Meaning.ANSWER:
         return Done(run.report(call, _findings(question, license_number, call)))
@@ -107,14 +107,12 @@ class _Run:
             self._progress = self._progress.after(self._last.verdict)
         account, progress = self._question.account, self._progress
         exchange = await self._provider.call(
-            account.url, self._body, self._headers(progress), self._credentials, account.timeout_s
+            account.url, self._body, headers(self._question, progress.key), self._credentials, account.timeout_s
         )
         event = exchange.reading.event
         verdict = classify(event)
         header = event.retry_after if isinstance(event, Status) else None
-        wait_s = backoff.wait_s(
-            progress.retries, backoff.parse_retry_after(header, datetime.now(UTC)), _dice.random()
-        )
+        wait_s = backoff.wait_s(progress.retries, backoff.parse_retry_after(header, datetime.now(UTC)), _dice.random())
         may_be_repeated = progress.allows_retry(verdict, account.retry_attempts)
         self._last = _Call(exchange, verdict, progress, may_be_repeated, wait_s)
         return self._last
@@ -132,7 +130,7 @@ class _Run:
     def report(self, call: _Call, found: Findings | None = None) -> Report:
         exchange, reading = call.exchange, call.exchange.reading
         return Report(
-            request_headers=self._headers(call.progress),
+            request_headers=headers(self._question, call.progress.key),
             request_body=self._body.decode(),
             retry_count=call.progress.retries,
             status_code=exchange.status_code,
@@ -143,9 +141,6 @@ class _Run:
             is_timeout=call.verdict.is_timeout,
             findings=found,
         )
-
-    def _headers(self, progress: Progress) -> dict[str, str]:
-        return {"Idempotency-Key": progress.key, "X-Correlation-Id": self._question.correlation_id}
 
     def _elapsed_s(self) -> float:
         return asyncio.get_running_loop().time() - self._started

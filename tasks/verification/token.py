@@ -9,6 +9,8 @@ from tasks.verification import strict_json
 UNSTATED_LIFE_S = 60.0
 """A token endpoint need not say how long a token lives (RFC 6749, section 5.1); then not for long."""
 
+LONGEST_LIFE_S = 86_400.0
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Token:
@@ -39,4 +41,5 @@ def read_token(body: bytes) -> Token:
 def kept_for_s(life_s: float) -> float:
     """Stop using a token well before its end, so that it does not expire on the way; at least for a second, so that
     a token of a very short life is not asked for with every call."""
-    return max(1.0, min(life_s, 86_400.0) - max(30.0, 0.1 * life_s))
+    life_s = min(life_s, LONGEST_LIFE_S)
+    return max(1.0, life_s - max(30.0, 0.1 * life_s))

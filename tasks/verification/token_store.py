@@ -101,7 +101,9 @@ class TokenStore:
 
     async def _look_up(self, key: str) -> Fetched | None:
         async with self._redis.pipeline(transaction=True) as pipeline:
-            value, ttl_ms = await pipeline.get(key).pttl(key).execute()
+            pipeline.get(key)
+            pipeline.pttl(key)
+            value, ttl_ms = await pipeline.execute()
         if value is None or ttl_ms <= 0:
             return None
         if value.startswith(_REFUSED):

@@ -39,7 +39,7 @@ def start_worker(*arguments: str, cwd: Path, environment: Mapping[str, str]) -> 
 
 
 def processes_of(place: Path) -> list[str]:
-    """Command lines of the running processes that mention `place` there, in their environment or as working directory."""
+    """Running processes with `place` in their command line, their environment or as their working directory."""
     found = []
     for process in Path("/proc").iterdir():
         if not process.name.isdecimal() or int(process.name) == os.getpid():

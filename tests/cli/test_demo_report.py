@@ -1,5 +1,6 @@
 """How a demo judges and shows its outcomes."""
 
+import io
 from dataclasses import replace
 
 from rich.console import Console
@@ -43,7 +44,7 @@ def test_jobs_of_one_person_share_a_line() -> None:
 
 
 def test_the_table_names_no_person() -> None:
-    console = Console(width=160, record=True, quiet=True)
+    console = Console(width=160, record=True, file=io.StringIO())
     console.print(table(lines({1: PERSONAS["ok"]}, [VERIFIED])))
     text = console.export_text()
     assert "ok" in text

@@ -1,11 +1,13 @@
 """The home directory: keys that last, and an `env` file that is there only while the system runs."""
 
+import contextlib
 import stat
 from pathlib import Path
 
 import pytest
 
 from worker.dev.system.home import Home
+from worker.dev.system.interruption import Interrupted
 from worker.errors import Misconfigured
 
 
@@ -53,14 +55,14 @@ def test_keys_that_are_no_keys_are_refused_without_repeating_them(home: Home, mo
 
 def test_env_is_readable_by_its_owner_only_and_gone_afterwards(home: Home) -> None:
     file = home.path / "env"
-    with pytest.raises(RuntimeError), home.announced({"REDIS_URL": "redis://127.0.0.1:1/0"}):
+    with contextlib.suppress(Interrupted), home.announced({"REDIS_URL": "redis://127.0.0.1:1/0"}):
         assert file.read_text() == "REDIS_URL=redis://127.0.0.1:1/0\n"
         assert mode(file) == 0o600
-        raise RuntimeError
+        raise Interrupted
     assert not file.exists()
 
 
 def test_a_path_that_cannot_be_a_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(Misconfigured, match="file cannot be the home directory: File exists|Not a directory"):
+    with pytest.raises(Misconfigured, match="file cannot be the home directory: Not a directory"):
         Home(tmp_path / "file").create()

@@ -18,13 +18,13 @@ BY_NUMBER = {persona.license_number: persona for persona in PERSONAS if persona.
 TABLES = ("program", "producer", "integration_configuration", "address", "driver", "license")
 
 
+EVERY_ROW = "SELECT to_jsonb(t) FROM {} t ORDER BY id"
+
+
 def rows(database: Database) -> dict[str, list[Any]]:
     """Every row of the tables that are seeded, with the times of their last changes."""
     with database.transaction() as connection:
-        return {
-            table: list(connection.scalars(sa.text(f"SELECT to_jsonb(t) FROM {table} t ORDER BY id")))
-            for table in TABLES
-        }
+        return {table: list(connection.scalars(sa.text(EVERY_ROW.format(table)))) for table in TABLES}
 
 
 def keyring_of(settings: Settings) -> Keyring:

@@ -264,6 +264,12 @@ def test_second_launcher_on_a_home_names_the_first(servers: EmbeddedServers, mon
         EmbeddedServers(servers.home).start()
 
 
+def test_starting_twice_is_refused_and_harms_nothing(servers: EmbeddedServers) -> None:
+    with pytest.raises(Misconfigured, match="are started already"):
+        servers.start()
+    assert increment(servers.redis_url) > 0
+
+
 def test_cluster_of_another_major_version_is_refused(stopped: EmbeddedServers) -> None:
     (stopped.home / "pg" / "PG_VERSION").write_text("17\n")
     with pytest.raises(Misconfigured, match="is of PostgreSQL 17, the installed server is PostgreSQL 18"):

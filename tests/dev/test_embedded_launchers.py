@@ -347,10 +347,13 @@ def test_data_that_moved_out_stays_there_when_the_home_is_opened(
     with monkeypatch.context() as without_unshare:
         without_unshare.setenv("PATH", "/nonexistent")
         with EmbeddedServers(open_directory / "home", durable=False) as moved:
-            assert moved.home.is_relative_to(outside)
+            first = moved.home
+            assert first.is_relative_to(outside)
+        with moved:
+            assert moved.home == first
     open_directory.chmod(0o755)
     with EmbeddedServers(open_directory / "home", durable=False) as again:
-        assert again.home == moved.home
+        assert again.home == first
 
 
 @needs_root

@@ -25,3 +25,10 @@ def owner(module_database: DatabaseUrls) -> Iterator[psycopg.Connection]:
 @pytest.fixture(scope="module")
 def catalogue(owner: psycopg.Connection) -> Catalogue:
     return read_catalogue(owner)
+
+
+@pytest.fixture
+def application(module_database: DatabaseUrls) -> Iterator[psycopg.Connection]:
+    """The application's role inside a transaction that is rolled back."""
+    with psycopg.connect(module_database.app_url) as connection, connection.transaction(force_rollback=True):
+        yield connection

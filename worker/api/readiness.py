@@ -10,10 +10,11 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 import migrations
-from worker.database import Database
+from worker.database import Database, sqlstate
 from worker.settings import Settings
 
 PATIENCE_S = 2.0
+INSUFFICIENT_PRIVILEGE = "42501"
 
 
 class Readiness:
@@ -44,6 +45,8 @@ class Readiness:
             # The pool may hold connections to a server that has been away; all go, so the next call finds out.
             if error.connection_invalidated:
                 self._database.engine.dispose()
+            if sqlstate(error) == INSUFFICIENT_PRIVILEGE:
+                return "its revision may not be read: run `worker migrate`, which grants it"
             return "it does not answer"
         except SQLAlchemyError:
             return "no connection was free in time"

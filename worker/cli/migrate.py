@@ -11,14 +11,15 @@ from sqlalchemy import NullPool, create_engine, text
 import migrations
 from worker.cli.database import reaching
 from worker.errors import Misconfigured
-from worker.settings import Settings
+from worker.settings import load_settings
 
 
-def migrate(settings: Settings) -> tuple[str | None, str | None]:
-    """Upgrade as the role that owns the tables; tells the revisions before and after.
+def migrate() -> tuple[str | None, str | None]:
+    """Upgrade as the role that owns the tables, as this process's settings say; tells the revisions before and after.
 
     Raises `Misconfigured` if the server is away, too old, or lacks the application's role.
     """
+    settings = load_settings()
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
     engine = create_engine(settings.migration_url, poolclass=NullPool, hide_parameters=True)

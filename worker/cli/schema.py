@@ -8,9 +8,8 @@ import typer
 def migrate() -> None:
     """Bring the database to the newest revision. Safe to repeat, and from two places at once."""
     from worker.cli.migrate import migrate as upgrade
-    from worker.settings import load_settings
 
-    before, after = upgrade(load_settings())
+    before, after = upgrade()
     if before == after:
         typer.echo(f"The database is at revision {after} already.")
     else:

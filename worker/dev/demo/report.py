@@ -1,13 +1,13 @@
 """Whether each job ended as its person demands, and the table that shows it."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
 from rich.table import Table
 
-from worker.dev.sandbox.personas import Persona
+from worker.dev.sandbox.personas import PERSONAS, Persona
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +51,21 @@ def differences(persona: Persona, ending: Ending) -> list[str]:
 
 
 def lines(people: Mapping[int, Persona], endings: Iterable[Ending]) -> list[Line]:
-    """One line for each person, in the order of `people`, which gives each driver's."""
-    by_person: dict[str, list[Ending]] = {persona.scenario: [] for persona in people.values()}
-    personas = {persona.scenario: persona for persona in people.values()}
+    """One line for each person there is a job for; `people` gives each driver's."""
+    by_person = defaultdict[Persona, list[Ending]](list)
     for ending in endings:
-        by_person[people[ending.driver_id].scenario].append(ending)
-    return [_line(personas[scenario], group) for scenario, group in by_person.items()]
+        by_person[people[ending.driver_id]].append(ending)
+    return [_line(persona, by_person[persona]) for persona in PERSONAS if persona in by_person]
 
 
 def table(report: Iterable[Line]) -> Table:
     result = Table(box=None, pad_edge=False)
     result.add_column("persona", no_wrap=True)
     result.add_column("jobs", justify="right")
-    result.add_column("as expected?")
+    result.add_column("as expected?", min_width=12)
     result.add_column("request", no_wrap=True)
     result.add_column("driver", no_wrap=True)
-    result.add_column("retries", justify="right")
+    result.add_column("retries", justify="right", no_wrap=True)
     result.add_column("median ms", justify="right", no_wrap=True)
     for line in report:
         result.add_row(

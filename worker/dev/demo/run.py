@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import redis
 from rich.console import Console
@@ -73,7 +74,7 @@ def _run(request: Request, console: Console, interruption: Interruption, stack: 
             stack.callback(lambda: shutil.rmtree(servers.home, ignore_errors=True))
         stack.enter_context(servers)
         settings = _settings(home, servers)
-        migrate(settings)
+        migrate()
         database = Database(settings)
         stack.callback(database.close)
         port = choose(0, "")
@@ -131,14 +132,19 @@ class _Demo:
     def conclude(self, people: Mapping[int, Persona], seconds: float) -> int:
         """Print the outcomes. 0 if every job ended as its person demands, else 1."""
         with self.database.transaction() as connection:
-            lines = report.lines(people, ledger.endings(connection))
+            endings = ledger.endings(connection)
+        lines = report.lines(people, endings)
         self.console.print()
         self.console.print(report.table(lines))
         self.console.print()
         wrong = [line for line in lines if line.differences]
         verdict = f"{len(wrong)} persona(s) ended differently" if wrong else "all as expected"
+        rate = len(people) / seconds
+        half = median(ending.duration_ms or 0 for ending in endings) / 1000
         self.console.print(
-            f"{len(people)} jobs in {seconds:.1f} s: {len(people) / seconds:.0f} jobs/s, {verdict}.", highlight=False
+            f"{len(people)} jobs in {seconds:.1f} s ({rate:.0f} jobs/s, half of them within {half:.1f} s): {verdict}.",
+            highlight=False,
+            soft_wrap=True,
         )
         return 1 if wrong else 0
 

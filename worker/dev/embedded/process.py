@@ -49,8 +49,8 @@ class Spawner:
         """Start `command` in the home, with its output appended to `log`.
 
         On Linux the child gets SIGINT when the launcher dies, SIGKILL included. The kernel watches the thread that
-        forked rather than the process, hence the main thread only. It also forgets the wish when the user
-        id changes, hence `preexec_fn`, which runs after that.
+        forked rather than the process, hence the main thread only. It also forgets the wish when the user id changes,
+        hence `preexec_fn`, which runs after that; a program with a setuid bit in between would undo it.
         """
         require_main_thread()
         place, launcher = self.placement, os.getpid()

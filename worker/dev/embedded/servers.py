@@ -29,7 +29,8 @@ class EmbeddedServers:
     """
 
     def __init__(self, home: Path, *, durable: bool = True) -> None:
-        self.home = home.resolve()
+        self._asked = home.resolve()
+        self.home = self._asked
         """Where the data lies; below /var/lib if root could not use the directory asked for (see placement.py)."""
         self._durable = durable
         self._lock: int | None = None
@@ -65,6 +66,8 @@ class EmbeddedServers:
 
     def start(self) -> Self:
         """Start both servers and return once both answer; Misconfigured or ServerFailed says why they can't."""
+        if self._lock is not None:
+            raise Misconfigured(f"the embedded servers in {self.home} are started already")
         try:
             self._start()
         except BaseException:
@@ -112,8 +115,8 @@ class EmbeddedServers:
     def _start(self) -> None:
         require_main_thread()
         programs = binaries.find()
-        _make_home(self.home)
-        place = placement.choose(programs, self.home)
+        _make_home(self._asked)
+        place = placement.choose(programs, self._asked)
         self.home = place.home
         self._launcher, self._lock = os.getpid(), lock.acquire(self.home)
         for number in _ENDINGS:

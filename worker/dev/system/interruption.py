@@ -7,12 +7,16 @@ raised where the main thread stands. From then on signals are ignored, so that t
 import os
 import select
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+ECHO_S = 0.5
+"""A second signal this soon is the first one again: programs that run programs pass Ctrl-C on, though we had it too."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -29,12 +33,16 @@ class Interruption:
     def __init__(self) -> None:
         self.signal: int | None = None
         """The first signal that came."""
+        self._came_at = 0.0
         self._is_forced = False
         self._raises = False
 
     def __enter__(self) -> Self:
         # A pipe rather than threading.Event: setting an Event in a handler can deadlock with the wait it interrupts.
+        # The interpreter writes to it, because a signal that another thread receives would not end our wait.
         self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._former_writer = signal.set_wakeup_fd(self._writer)
         self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
 
@@ -43,6 +51,7 @@ class Interruption:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._former_writer)
         os.close(self._reader)
         os.close(self._writer)
 
@@ -68,12 +77,10 @@ class Interruption:
             self._raises = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._is_forced:
-            return
-        if self.signal is not None:
+        if self.signal is None:
+            self.signal, self._came_at = number, time.monotonic()
+            if self._raises:
+                raise Interrupted
+        elif not self._is_forced and time.monotonic() - self._came_at >= ECHO_S:
             self._is_forced = True
             raise Forced
-        self.signal = number
-        os.write(self._writer, b"!")
-        if self._raises:
-            raise Interrupted

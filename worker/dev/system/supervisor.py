@@ -16,11 +16,16 @@ SETTLED_S = 60.0
 """A child that has run for this long counts as healthy: its next death is again a first one."""
 
 
+def wait_after(deaths: int) -> float:
+    """Seconds until a child that has died this many times in a row is started again."""
+    return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (deaths - 1))
+
+
 @dataclass
 class _Watch:
     child: Child
     started: float
-    wait_s: float = FIRST_WAIT_S
+    deaths: int = 0
     restart_at: float | None = None
 
 
@@ -84,11 +89,8 @@ class Supervisor:
         return [watch for tier in self._tiers for watch in tier]
 
     def _bury(self, watch: _Watch, status: int, now: float) -> None:
-        if now - watch.started > SETTLED_S:
-            watch.wait_s = FIRST_WAIT_S
+        watch.deaths = watch.deaths + 1 if now - watch.started < SETTLED_S else 1
+        wait_s = wait_after(watch.deaths)
         how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-        self._say(
-            f"{watch.child.program.name} {how}; starting it again in {watch.wait_s:.0f} s (see {watch.child.log})"
-        )
-        watch.restart_at = now + watch.wait_s
-        watch.wait_s = min(LONGEST_WAIT_S, watch.wait_s * 2)
+        self._say(f"{watch.child.program.name} {how}; starting it again in {wait_s:.0f} s (see {watch.child.log})")
+        watch.restart_at = now + wait_s

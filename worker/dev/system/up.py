@@ -74,7 +74,7 @@ def _run(request: Request, is_embedded: bool, console: Console, interruption: In
             console.print(f"Starting PostgreSQL and Valkey in {home.path} ...", soft_wrap=True)
             _start_servers(home, stack)
         settings = load_settings()
-        migrate(settings)
+        migrate()
         if sandbox_port is not None:
             _seed(settings, f"http://127.0.0.1:{sandbox_port}")
     password = secrets.token_urlsafe(16)

@@ -1,0 +1,42 @@
+"""How the end of a run shows on its request, and which results it leaves."""
+
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+from models.vocabularies import HttpRequestStatus
+from tasks.verification.mapping import Result, error_results
+from tasks.verification.question import Question
+from worker.outcomes import Cancelled, Done, Expired, GiveUp, Outcome, Retry, Snooze
+
+
+def request_end(outcome: Outcome[Any]) -> tuple[HttpRequestStatus, str | None]:
+    """The request's status after a run, and its `error_message`: a code and a sentence."""
+    match outcome:
+        case Done():
+            return "completed", None
+        case Retry(code, _, message):
+            return "pending", _error(code, message)
+        case Snooze(reason):
+            return "pending", reason
+        case GiveUp(code, message, result):
+            return "timeout" if result is not None and result.is_timeout else "failed", _error(code, message)
+        case Expired():
+            return "failed", _error("deadline_passed", "The job's deadline came before an answer.")
+        case Cancelled():
+            return "failed", _error("cancelled", "Somebody asked for the job to stop.")
+    assert_never(outcome)
+
+
+def results_of(outcome: Outcome[Any], question: Question) -> Sequence[Result]:
+    """The rows of what was found, or of the error; a run that will be repeated, or was stopped, leaves none."""
+    match outcome:
+        case Done(result):
+            found: Sequence[Result] = result.findings.results if result.findings is not None else ()
+            return found
+        case GiveUp():
+            return error_results(question)
+    return ()
+
+
+def _error(code: str, message: str) -> str:
+    return f"{code}: {message}" if message else code

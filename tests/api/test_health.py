@@ -1,0 +1,161 @@
+"""/healthz and /readyz over real HTTP, and the form of errors."""
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+import uvicorn
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from tests.cli.processes import run_worker
+from tests.conftest import DatabaseUrls, environment_of, settings_for
+from worker.api.app import create_app
+from worker.dev.embedded import EmbeddedServers
+from worker.settings import Settings
+
+Answer = tuple[int, str | None, Any]
+
+
+class Api:
+    """A served application."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def ask(self, method: str, path: str) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        connection.request(method, path, headers={"Connection": "close"})
+        return connection.getresponse()
+
+    def get(self, path: str) -> Answer:
+        """Status, content type and decoded body."""
+        with self.ask("GET", path) as answer:
+            return answer.status, answer.getheader("content-type"), json.load(answer)
+
+
+@contextmanager
+def served(settings: Settings) -> Iterator[Api]:
+    with served_app(create_app(settings)) as api:
+        yield api
+
+
+@contextmanager
+def served_app(app: FastAPI) -> Iterator[Api]:
+    started = threading.Event()
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            started.set()
+
+    server = Server(uvicorn.Config(app, port=0, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    started.wait(30)
+    try:
+        yield Api(server.servers[0].sockets[0].getsockname()[1])
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def migrated(settings: Settings, tmp_path: Path) -> Settings:
+    """Settings of a database that `worker migrate` has seen."""
+    run_worker("migrate", cwd=tmp_path, environment=environment_of(settings, tmp_path)).check_returncode()
+    return settings
+
+
+def test_a_migrated_database_and_a_redis_that_answers_are_ready(migrated: Settings) -> None:
+    with served(migrated) as api:
+        assert api.get("/readyz") == (200, "application/json", {"status": "ready"})
+        assert api.get("/healthz") == (200, "application/json", {"status": "alive"})
+
+
+@pytest.mark.parametrize(
+    ("setting", "url", "part"),
+    [
+        ("database_url", "postgresql://app:geheim@127.0.0.1:1/worker", "database"),
+        ("redis_url", "redis://:geheim@127.0.0.1:1/0", "redis"),
+    ],
+)
+def test_the_part_that_is_away_is_named_without_its_secrets(
+    setting: str, url: str, part: str, migrated: Settings
+) -> None:
+    with served(migrated.model_copy(update={setting: SecretStr(url)})) as api:
+        status, form, body = api.get("/readyz")
+        assert (status, form) == (503, "application/problem+json")
+        assert body == {
+            "type": "about:blank",
+            "title": "Service Unavailable",
+            "status": 503,
+            "detail": f"{part}: it does not answer",
+            "failing": [part],
+        }
+        assert api.get("/healthz")[0] == 200
+
+
+def test_a_database_that_was_not_migrated_is_not_ready(fresh_database: DatabaseUrls, servers: EmbeddedServers) -> None:
+    with served(settings_for(fresh_database, servers.redis_url)) as api:
+        status, _, body = api.get("/readyz")
+    assert (status, body["failing"]) == (503, ["database"])
+    assert "it is at revision nothing" in body["detail"]
+    assert "worker migrate" in body["detail"]
+
+
+def test_a_database_of_another_revision_is_not_ready(migrated: Settings) -> None:
+    with served(migrated) as api:
+        engine = sa.create_engine(migrated.migration_url)
+        with engine.begin() as owner:
+            owner.execute(sa.text("UPDATE alembic_version SET version_num = '001'"))
+        engine.dispose()
+        status, _, body = api.get("/readyz")
+    assert (status, body["failing"]) == (503, ["database"])
+    assert "it is at revision 001" in body["detail"]
+
+
+def test_readiness_comes_back_with_the_server(migrated: Settings, servers: EmbeddedServers) -> None:
+    with served(migrated) as api:
+        assert api.get("/readyz")[0] == 200
+        servers.restart_postgres()
+        api.get("/readyz")  # may meet the connection that the restart has broken
+        assert api.get("/readyz")[0] == 200
+
+
+def test_errors_are_problem_details(settings: Settings) -> None:
+    with served(settings) as api:
+        status, form, body = api.get("/nowhere")
+        assert (status, form) == (404, "application/problem+json")
+        assert body == {"type": "about:blank", "title": "Not Found", "status": 404, "detail": "GET /nowhere: Not Found"}
+        with api.ask("POST", "/healthz") as refused:
+            assert (refused.status, refused.getheader("allow")) == (405, "GET")
+            assert json.load(refused)["title"] == "Method Not Allowed"
+
+
+def test_a_failure_of_ours_says_nothing_about_its_cause(settings: Settings) -> None:
+    app = create_app(settings)
+
+    def broken() -> None:
+        raise ValueError("geheim")
+
+    app.add_api_route("/broken", broken)
+    with served_app(app) as api:
+        status, form, body = api.get("/broken")
+    assert (status, form) == (500, "application/problem+json")
+    assert body["detail"] == "GET /broken failed; the log says why"
+
+
+def test_the_documentation_describes_both_routes(settings: Settings) -> None:
+    with served(settings) as api:
+        with api.ask("GET", "/docs") as page:
+            assert page.status == 200
+        _, _, description = api.get("/openapi.json")
+    assert set(description["paths"]) == {"/healthz", "/readyz"}
+    assert "application/problem+json" in description["paths"]["/readyz"]["get"]["responses"]["503"]["content"]
