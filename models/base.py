@@ -70,9 +70,13 @@ def choice(name: str, words: Any) -> Enum:
     the transaction that adds it and can never be taken away.
     """
     return Enum(
-        *get_args(words), name=name, native_enum=False, create_constraint=True, length=CHOICE_LENGTH,
+        *get_args(words),
+        name=name,
+        native_enum=False,
+        create_constraint=True,
+        length=CHOICE_LENGTH,
         validate_strings=True,
-    )  # fmt: skip
+    )
 
 
 BigId = Annotated[int, mapped_column(BigInteger, Identity(), primary_key=True, sort_order=-1)]

@@ -15,7 +15,7 @@ from models.base import Base, UuidId, choice
 from models.facts import NOT_PERSONAL, kept, kept_with
 from models.vocabularies import JobEventName, JobState
 
-DUE_RANK = "((run_at - '2000-01-01 00:00:00+00'::timestamp with time zone) + (priority * '00:01:00'::interval))"
+DUE_RANK = "(run_at - '2000-01-01 00:00:00+00'::timestamp with time zone + priority * '00:01:00'::interval)"
 """Order in which due jobs of one tenant start: a step of priority is worth a minute of waiting, so nothing starves."""
 
 _COUNTER = text("0")

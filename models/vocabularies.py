@@ -64,15 +64,21 @@ DataClass = Literal[
     "free_text",  # written by people or by others' programs
 ]
 MaskingMatch = Literal["path", "glob", "key", "value"]  # the earlier, the more specific
-MaskingOperator = Literal[
-    "remove", "redact", "partial", "hmac", "date_year", "bucket", "truncate_ip", "keep"
-]  # fmt: skip
+MaskingOperator = Literal["remove", "redact", "partial", "hmac", "date_year", "bucket", "truncate_ip", "keep"]
 RetentionAction = Literal["delete", "partition"]
 RetentionRunState = Literal["running", "finished", "stopped", "failed"]
 HoldScope = Literal[
-    "customer", "policy", "claim", "quote", "driver", "vehicle", "address", "user", "integration_request",
+    "customer",
+    "policy",
+    "claim",
+    "quote",
+    "driver",
+    "vehicle",
+    "address",
+    "user",
+    "integration_request",
     "audit_month",  # scope_id is YYYY_MM
-]  # fmt: skip
+]
 
 # The ledger
 JobState = Literal["ready", "running", "done", "failed", "cancelled", "expired"]

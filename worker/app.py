@@ -6,6 +6,7 @@ never run as a program (`celery -A worker.app worker`, or `worker up`).
 
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib import import_module
 from typing import Any
 from uuid import UUID
@@ -41,11 +42,10 @@ def runtime() -> Runtime:
 
 
 def _task_of(kind: Kind) -> Callable[[list[str]], dict[str, int]]:
-    def run(ids: list[str]) -> dict[str, int]:
-        summary = runtime().engine.run(kind, [UUID(job_id) for job_id in ids])
-        return {"hinted": summary.hinted, "claimed": summary.claimed, "saved": summary.saved}
+    def begin(ids: list[str]) -> dict[str, int]:
+        return asdict(runtime().engine.begin(kind, [UUID(job_id) for job_id in ids]))
 
-    return run
+    return begin
 
 
 for module in TASK_MODULES:

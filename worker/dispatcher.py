@@ -28,6 +28,7 @@ _log = structlog.get_logger(__name__)
 
 _SHORTEST_PAUSE_S = 0.05
 _PICK_MAX = 1000
+_MESSAGES_A_FILL = 4
 _RESCUE_MAX = 1000
 
 _SETTLED_FOR = timedelta(milliseconds=200)
@@ -110,7 +111,7 @@ class Dispatcher:
 
     def _send(self, queue: str, due: Sequence[Due]) -> None:
         # A few messages rather than one, so that several processes can share what is there.
-        size = max(1, min(MESSAGE_MAX, len(due) // 8))
+        size = min(MESSAGE_MAX, -(-len(due) // _MESSAGES_A_FILL))
         for kind, group in groupby(due, key=lambda job: job.kind):
             while ids := [job.id for job in islice(group, size)]:
                 if not self._hints.send(queue, kind, ids):

@@ -1,8 +1,8 @@
 """Runs jobs: one event loop for a process, in which every `act` lives.
 
-A Celery thread brings a hint (the ids of some jobs) and waits; the loop claims as many as there is room for, acts on
-all of them at once, each under its own deadline, and finishes them. Hundreds of calls are in flight for the price of
-one process. Hints beyond the room are given back: the rows stay where fairness and priority are decided.
+A Celery thread brings a hint (the ids of some jobs); the loop claims as many as there is room for, acts on all of them
+at once, each under its own deadline, and finishes them. Hundreds of calls are in flight for the price of one process.
+Hints beyond the room are given back: the rows stay where fairness and priority are decided.
 """
 
 import asyncio
@@ -35,11 +35,10 @@ _TRANSACTIONS_AT_ONCE = 2
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What became of one hint: jobs named, jobs claimed, and jobs whose end was written."""
+    """What became of one hint: jobs it named, and those of them that this process claimed."""
 
     hinted: int
     claimed: int
-    saved: int
 
 
 class Engine:
@@ -54,6 +53,7 @@ class Engine:
         self._on_room = on_room
         self._executor = ThreadPoolExecutor(_TRANSACTIONS_AT_ONCE, thread_name_prefix="transactions")
         self._runs: dict[UUID, Run] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._lanes: dict[str, Lane] = {}
         self._opening = asyncio.Lock()
         self._resources = AsyncExitStack()
@@ -62,9 +62,18 @@ class Engine:
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
         self._thread.start()
 
-    def run(self, kind: Kind, ids: Sequence[UUID]) -> Summary:
-        """Run those of the hinted jobs that are due and free; returns when each has ended or was given back."""
-        return asyncio.run_coroutine_threadsafe(self._run(kind, ids), self._loop).result()
+    def begin(self, kind: Kind, ids: Sequence[UUID]) -> Summary:
+        """Claim those of the hinted jobs that are due and free, and let them run.
+
+        Returns when each is claimed, refused or given back; it does not wait for their ends. A thread that waited for
+        a whole hint would be held by its slowest job while places stand empty: eight calls that time out would stop a
+        worker of eight threads.
+        """
+        return asyncio.run_coroutine_threadsafe(self._begin(kind, ids), self._loop).result()
+
+    def drain(self) -> None:
+        """Wait until everything that was begun has ended."""
+        asyncio.run_coroutine_threadsafe(self._drain(), self._loop).result()
 
     def running(self) -> list[Job]:
         """The jobs this process holds leases for."""
@@ -79,43 +88,50 @@ class Engine:
         self._is_stopping = True
 
     def close(self) -> None:
-        """End the loop, once no thread is in `run` any more."""
+        """Let what runs come to its end, then let go of everything. No thread may be in `begin` any more."""
         self.stop()
+        self.drain()
         asyncio.run_coroutine_threadsafe(self._resources.aclose(), self._loop).result(timeout=10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=10)
         self._loop.close()
         self._executor.shutdown()
 
-    async def _run(self, kind: Kind, ids: Sequence[UUID]) -> Summary:
+    async def _begin(self, kind: Kind, ids: Sequence[UUID]) -> Summary:
         lane = await self._lane(kind)
         admitted = 0 if self._is_stopping else self.room.admit(len(ids))
-        waiting, surplus = list(ids[:admitted]), ids[admitted:]
-        tasks: list[asyncio.Task[bool]] = []
+        waiting, surplus = list(ids[:admitted]), list(ids[admitted:])
+        begun = 0
         while waiting:
             places = await self.room.take(len(waiting))
             taken, waiting = waiting[:places], waiting[places:]
-            if self._is_stopping:
-                surplus = [*surplus, *taken]
-                self.room.leave(places, worked=False)
-                continue
-            claimed = await lane.claims.submit(taken)
+            claimed = [] if self._is_stopping else await lane.claims.submit(taken)
+            if self._is_stopping and not claimed:
+                surplus += taken
             self.room.leave(places - len(claimed), worked=False)
-            tasks += [asyncio.create_task(self._finish(lane, Run(kind, *claim))) for claim in claimed]
+            for job, inputs in claimed:
+                task = asyncio.create_task(self._to_its_end(lane, Run(kind, job, inputs)))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            begun += len(claimed)
         if surplus:
             await self._give_back(surplus)
-        saved = await asyncio.gather(*tasks)
-        return Summary(len(ids), len(saved), sum(saved))
+        return Summary(len(ids), begun)
 
-    async def _finish(self, lane: Lane, run: Run) -> bool:
+    async def _to_its_end(self, lane: Lane, run: Run) -> None:
         self._runs[run.job.id] = run
         try:
             finished = await run.to_its_end(lane.resource)
-            return finished is not None and await lane.finishes.submit(finished)
+            if finished is not None:
+                await lane.finishes.submit(finished)
         finally:
             del self._runs[run.job.id]
             self.room.leave(1)
             self._on_room()
+
+    async def _drain(self) -> None:
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def _lane(self, kind: Kind) -> Lane:
         if (lane := self._lanes.get(kind.name)) is not None:

@@ -31,7 +31,7 @@ from worker.job import Surroundings
 BODY_LIMIT = 2 * 1024 * 1024
 """Bytes of a decoded body. The largest real answer, a hundred drivers, has about 150 KB."""
 
-REDIS_TIMEOUT_S = 0.5
+REDIS_TIMEOUT_S = 1.0
 KEEP_ALIVE_S = 15
 DNS_S = 30
 FOR_TOKENS = 8

@@ -78,26 +78,33 @@ class TokenStore:
 
     async def _fly(self, key: str, fetch: Fetch) -> Fetched:
         lock, mine = f"{key}:lock", secrets.token_hex(16)
-        while True:
-            try:
+        try:
+            while True:
                 if kept := await self._look_up(key):
                     return kept
-                is_ours = await self._redis.set(lock, mine, nx=True, px=LOCK_MS)
-                # Between the look and the lock another process may have come and gone.
-                if is_ours and (kept := await self._look_up(key)):
-                    await self._delete_if_begins(lock, mine)
-                    return kept
-            except (RedisError, OSError):
-                return self._keep(key, await fetch())
-            if not is_ours:
+                if await self._redis.set(lock, mine, nx=True, px=LOCK_MS):
+                    break
                 await asyncio.sleep(POLL_S)
-                continue
-            try:
-                fetched = await fetch()
-                await self._share(key, fetched)
-            finally:
-                await self._delete_if_begins(lock, mine)
-            return self._keep(key, fetched)
+        except (RedisError, OSError):
+            return await self._fetch(key, lock, mine, fetch)
+        try:
+            # Between the look and the lock another process may have come and gone.
+            kept = await self._look_up(key)
+        except (RedisError, OSError):
+            kept = None
+        if kept is None:
+            return await self._fetch(key, lock, mine, fetch)
+        await self._delete_if_begins(lock, mine)
+        return kept
+
+    async def _fetch(self, key: str, lock: str, mine: str, fetch: Fetch) -> Fetched:
+        """Fetch and share. The lock is given back even if Redis failed to say that we have it: it may have been set."""
+        try:
+            fetched = await fetch()
+            await self._share(key, fetched)
+        finally:
+            await self._delete_if_begins(lock, mine)
+        return self._keep(key, fetched)
 
     async def _look_up(self, key: str) -> Fetched | None:
         async with self._redis.pipeline(transaction=True) as pipeline:

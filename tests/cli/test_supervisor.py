@@ -15,7 +15,7 @@ import pytest
 from tests.cli.processes import processes_of
 from worker.dev.system import child
 from worker.dev.system.child import Child, Program
-from worker.dev.system.interruption import Forced
+from worker.dev.system.interruption import Forced, Interrupted
 from worker.dev.system.supervisor import Supervisor, wait_after
 
 # Says when it is ready, and writes its name to a file when it is asked to end.
@@ -77,11 +77,12 @@ def test_whoever_outstays_the_grace_is_killed_with_its_children(tmp_path: Path) 
     eventually(lambda: processes_of(tmp_path) == [], lambda: processes_of(tmp_path))
 
 
-def test_a_second_signal_kills_without_asking(tmp_path: Path) -> None:
-    with contextlib.suppress(Forced), Supervisor(tmp_path, print) as supervisor:
+@pytest.mark.parametrize("hurry", [Interrupted, Forced])
+def test_whoever_is_in_a_hurry_gets_children_killed_unasked(hurry: type[BaseException], tmp_path: Path) -> None:
+    with contextlib.suppress(hurry), Supervisor(tmp_path, print) as supervisor:
         supervisor.start(program(POLITE, "polite"), program(STUBBORN, "stubborn"))
         until_ready(tmp_path, "polite", "stubborn")
-        raise Forced
+        raise hurry
     assert not (tmp_path / "ended").exists()
     eventually(lambda: processes_of(tmp_path) == [], lambda: processes_of(tmp_path))
 

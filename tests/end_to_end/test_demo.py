@@ -36,10 +36,10 @@ def test_every_job_ends_as_its_person_demands_and_nothing_is_left(place: Path, t
     assert not (tmp_path / ".worker").exists()
 
 
-@pytest.mark.parametrize("moment", ["Starting PostgreSQL", "Starting the provider's sandbox", "/2000  done"])
+@pytest.mark.parametrize("moment", ["Starting PostgreSQL", "Starting the provider's sandbox", "/60  done"])
 def test_a_demo_that_is_interrupted_leaves_nothing(moment: str, place: Path) -> None:
     environment = clean_environment(TMPDIR=str(place), COLUMNS="160")
-    with start_worker("demo", "--jobs", "2000", "--workers", "1", cwd=place, environment=environment) as demo:
+    with start_worker("demo", "--jobs", "60", "--workers", "1", cwd=place, environment=environment) as demo:
         assert demo.stdout is not None
         said = []
         for line in demo.stdout:

@@ -48,6 +48,7 @@ def _login(role: str, password: str, at: str) -> str:
     return f"postgresql://{role}:{quoted}@{at}"
 
 
+@pytest.mark.servers
 def test_database_starts_with_roles_that_can_migrate_and_work(first_start: DatabaseUrls) -> None:
     migrate(first_start)
     with psycopg.connect(first_start.app_url) as app:
@@ -56,6 +57,7 @@ def test_database_starts_with_roles_that_can_migrate_and_work(first_start: Datab
             app.execute("CREATE TABLE mine (id int)")
 
 
+@pytest.mark.servers
 def test_no_role_of_the_application_is_a_superuser(first_start: DatabaseUrls) -> None:
     with psycopg.connect(first_start.owner_url) as owner:
         rows = owner.execute(

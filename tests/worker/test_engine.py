@@ -14,7 +14,7 @@ from tests.worker.kinds import LEFT_BEHIND, TEST_KIND
 from worker import ledger
 from worker.crypto import Keyring
 from worker.database import Database
-from worker.engine import Engine
+from worker.engine import Engine, Summary
 from worker.job import Surroundings
 from worker.settings import Settings
 
@@ -29,6 +29,13 @@ def engine(settings: Settings, db: Database, database: DatabaseUrls) -> Iterator
     engine.close()
 
 
+def run(engine: Engine, ids: list[UUID]) -> Summary:
+    """Begin the jobs and wait for their ends."""
+    summary = engine.begin(TEST_KIND, ids)
+    engine.drain()
+    return summary
+
+
 def effects(db: Database) -> dict[UUID, list[str]]:
     with db.transaction() as connection:
         rows = connection.execute(text("SELECT job_id, array_agg(outcome) FROM effect GROUP BY job_id"))
@@ -37,8 +44,7 @@ def effects(db: Database) -> dict[UUID, list[str]]:
 
 def test_a_hundred_jobs_end_done_with_one_effect_each(engine: Engine, db: Database) -> None:
     ids = ask(db, 100)
-    summary = engine.run(TEST_KIND, ids)
-    assert (summary.claimed, summary.saved) == (100, 100)
+    assert run(engine, ids) == Summary(hinted=100, claimed=100)
     assert effects(db) == {job_id: ["done"] for job_id in ids}
     assert {job(db, job_id)["state"] for job_id in ids} == {"done"}
 
@@ -58,7 +64,7 @@ def test_each_outcome_gives_its_state(
     engine: Engine, db: Database, do: str, state: str, attempt: int, code: str | None
 ) -> None:
     (job_id,) = ask(db, do=do)
-    engine.run(TEST_KIND, [job_id])
+    run(engine, [job_id])
     row = job(db, job_id)
     assert (row["state"], row["attempt"], row["error_code"], row["crashes"]) == (state, attempt, code, 0)
 
@@ -66,14 +72,14 @@ def test_each_outcome_gives_its_state(
 def test_the_last_attempt_spent_is_the_end(engine: Engine, db: Database) -> None:
     (job_id,) = ask(db, do="retry")
     for _ in range(TEST_KIND.max_attempts):
-        engine.run(TEST_KIND, [job_id])
+        run(engine, [job_id])
     assert job(db, job_id)["state"] == "failed"
     assert effects(db)[job_id] == ["retry", "retry", "giveup"]
 
 
 def test_what_a_bug_said_is_not_kept(engine: Engine, db: Database) -> None:
     (job_id,) = ask(db, do="raise")
-    engine.run(TEST_KIND, [job_id])
+    run(engine, [job_id])
     message = str(job(db, job_id)["error_message"])
     assert message.startswith("ValueError at tests.worker.kinds:")
     assert "person" not in message
@@ -85,7 +91,7 @@ def test_one_job_that_fails_a_shared_transaction_leaves_the_others_alone(
 ) -> None:
     good = ask(db, 20)
     (bad,) = ask(db, load="fail") if step == "load" else ask(db, save="fail")
-    engine.run(TEST_KIND, [*good[:10], bad, *good[10:]])
+    run(engine, [*good[:10], bad, *good[10:]])
     assert {job(db, job_id)["state"] for job_id in good} == {"done"}
     assert (job(db, bad)["state"], job(db, bad)["error_code"]) == ("ready", "bug")
     assert effects(db) == {**{job_id: ["done"] for job_id in good}, bad: ["retry"]}
@@ -94,7 +100,7 @@ def test_one_job_that_fails_a_shared_transaction_leaves_the_others_alone(
 def test_a_job_past_its_deadline_expires_without_running(engine: Engine, db: Database) -> None:
     (job_id,) = ask(db, do="raise")
     change(db, "deadline_at = now() - interval '1 second'")
-    engine.run(TEST_KIND, [job_id])
+    run(engine, [job_id])
     assert job(db, job_id)["state"] == "expired"
     assert effects(db)[job_id] == ["expired"]
 
@@ -102,43 +108,43 @@ def test_a_job_past_its_deadline_expires_without_running(engine: Engine, db: Dat
 def test_a_deadline_ends_a_run_that_is_under_way(engine: Engine, db: Database) -> None:
     (job_id,) = ask(db, do="hang")
     change(db, "deadline_at = now() + interval '300 ms'")
-    engine.run(TEST_KIND, [job_id])
+    run(engine, [job_id])
     assert job(db, job_id)["state"] == "expired"
 
 
 def test_a_third_death_quarantines_through_save(engine: Engine, db: Database) -> None:
     (job_id,) = ask(db, do="raise")
     change(db, "crashes = 3")
-    engine.run(TEST_KIND, [job_id])
+    run(engine, [job_id])
     assert (job(db, job_id)["state"], job(db, job_id)["error_code"]) == ("failed", "worker_died")
     assert effects(db)[job_id] == ["giveup"]
 
 
 def test_a_cancelled_job_that_runs_stops_at_the_next_renewal(engine: Engine, db: Database) -> None:
     (job_id,) = ask(db, do="done", s=60)
-    run = in_thread(lambda: engine.run(TEST_KIND, [job_id]))
-    until(lambda: engine.running())
+    engine.begin(TEST_KIND, [job_id])
     with db.transaction() as connection:
         assert ledger.request_cancel(connection, job_id)
+    until(lambda: engine.running())
     engine.tell([ledger.Held(job_id, is_ours=True, is_cancelled=True)])
-    run()
+    engine.drain()
     assert job(db, job_id)["state"] == "cancelled"
     assert effects(db)[job_id] == ["cancelled"]
 
 
 def test_a_lost_job_writes_nothing(engine: Engine, db: Database) -> None:
     (job_id,) = ask(db, do="done", s=60)
-    run = in_thread(lambda: engine.run(TEST_KIND, [job_id]))
+    engine.begin(TEST_KIND, [job_id])
     until(lambda: engine.running())
     engine.tell([ledger.Held(job_id, is_ours=False, is_cancelled=False)])
-    run()
+    engine.drain()
     assert effects(db) == {}
 
 
 def test_more_hints_than_room_are_given_back(settings: Settings, engine: Engine, db: Database) -> None:
     ids = ask(db, settings.calls_in_flight * 3, s=0.2)
     change(db, "hinted_at = now()")
-    summary = engine.run(TEST_KIND, ids)
+    summary = run(engine, ids)
     assert settings.calls_in_flight <= summary.claimed < len(ids)
     with db.transaction() as connection:
         left = connection.execute(text("SELECT count(*), count(hinted_at) FROM job WHERE state = 'ready'")).one()
@@ -147,17 +153,17 @@ def test_more_hints_than_room_are_given_back(settings: Settings, engine: Engine,
 
 def test_two_hints_for_one_job_run_it_once(engine: Engine, db: Database) -> None:
     (job_id,) = ask(db, s=0.1)
-    runs = [in_thread(lambda: engine.run(TEST_KIND, [job_id])) for _ in range(5)]
-    assert sum(run().claimed for run in runs) == 1
+    hints = [in_thread(lambda: engine.begin(TEST_KIND, [job_id])) for _ in range(5)]
+    assert sum(hint().claimed for hint in hints) == 1
+    engine.drain()
     assert effects(db) == {job_id: ["done"]}
 
 
 def test_after_stop_nothing_is_claimed_and_what_runs_ends(engine: Engine, db: Database) -> None:
     (running,) = ask(db, s=0.3)
     (late,) = ask(db)
-    run = in_thread(lambda: engine.run(TEST_KIND, [running]))
-    until(lambda: engine.running())
+    engine.begin(TEST_KIND, [running])
     engine.stop()
-    assert engine.run(TEST_KIND, [late]).claimed == 0
-    assert run().saved == 1
+    assert engine.begin(TEST_KIND, [late]).claimed == 0
+    engine.drain()
     assert (job(db, running)["state"], job(db, late)["state"]) == ("done", "ready")

@@ -194,12 +194,24 @@ async def exchange_with(serve: Serve) -> Exchange:
         (answering(b"SSH-2.0-OpenSSH_9.6"), Trouble.UNREADABLE),
         (answering(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 100_000), Trouble.UNREADABLE),
         (answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Encoding: gzip", b"plain"), Trouble.UNREADABLE),
-        (answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked", b"zz\r\n"), Trouble.CUT_SHORT),
+        (answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked", b"zz\r\n"), Trouble.UNREADABLE),
+        (answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked", b"5\r\nab"), Trouble.CUT_SHORT),
         (answering(b"HTTP/1.1 200 OK\r\nContent-Length: 99", b"{"), Trouble.CUT_SHORT),
         (answering(b"HTTP/1.1 204 No Content"), Status(204)),
         (answering(b"HTTP/1.1 307 Moved\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0"), Status(307)),
     ],
-    ids=["rst", "hang up", "not http", "endless header", "not gzip", "bad chunk", "short", "204", "redirect"],
+    ids=[
+        "rst",
+        "hang up",
+        "not http",
+        "endless header",
+        "not gzip",
+        "bad chunk",
+        "half a chunk",
+        "short",
+        "204",
+        "redirect",
+    ],
 )
 def test_a_server_that_misbehaves_is_an_event(serve: Serve, event: Event) -> None:
     assert asyncio.run(exchange_with(serve)).reading.event == event

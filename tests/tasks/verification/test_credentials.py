@@ -1,6 +1,7 @@
 """`auth_config` is read or refused; the sentence names configuration and field and keeps the values."""
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -80,7 +81,7 @@ def test_a_wrong_field_is_named_and_its_value_is_not(auth_type: str, changes: di
 
 def test_an_unknown_auth_type_is_refused() -> None:
     with pytest.raises(Misconfigured, match="auth_type of configuration 1"):
-        read_credentials(account("magic", {}), KEYRING)
+        read_credentials(replace(account("oauth2"), auth_type="magic"), KEYRING)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Self
 
 from worker.dev.system.child import Child, Program
-from worker.dev.system.interruption import Forced
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
@@ -47,7 +46,7 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if not isinstance(error, Forced):
+            if not isinstance(error, KeyboardInterrupt):  # Interrupted, Forced: the person is in a hurry
                 self.stop()
         finally:
             for watch in self._watches():

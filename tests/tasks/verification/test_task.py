@@ -1,0 +1,220 @@
+"""The policy of a run, seen from the provider: how many calls, under which keys, and how it ends."""
+
+import asyncio
+import logging
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tasks.verification import task
+from tasks.verification.mapping import Findings
+from tasks.verification.question import Question, request_body
+from tasks.verification.report import Report
+from tasks.verification.task import verify
+from tests.tasks.verification.factories import auth_config, make_account, make_question, provider, seal
+from worker.dev.sandbox.personas import PERSONAS, Persona
+from worker.dev.sandbox.server import SandboxServer
+from worker.outcomes import Done, GiveUp, Outcome, Retry
+
+PERSONA = {persona.scenario: persona for persona in PERSONAS if persona.api == "drivers"}
+
+
+@pytest.fixture(autouse=True)
+def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dice fall on zero: no wait but the one a provider asks for."""
+    monkeypatch.setattr(task._dice, "random", lambda: 0.0)
+
+
+def run(question: Question) -> Outcome[Report]:
+    async def running() -> Outcome[Report]:
+        async with provider() as opened:
+            return await verify.act(question, opened)
+
+    return asyncio.run(running())
+
+
+def ask(sandbox: SandboxServer, scenario: str, *, timeout_s: int = 5, retries: int = 3, **changes: Any) -> Question:
+    account = make_account(sandbox.url, timeout_s=timeout_s, retry_attempts=retries)
+    return make_question(PERSONA[scenario], account, **changes)
+
+
+def keys(sandbox: SandboxServer) -> list[str]:
+    """The Idempotency-Keys of the calls, in order."""
+    return [entry["idempotency_key"] for entry in sandbox.journal() if entry["path"] != "/oauth2/token"]
+
+
+def test_an_answer_is_findings_and_a_record_of_the_call(sandbox: SandboxServer) -> None:
+    question = ask(sandbox, "ok")
+    outcome = run(question)
+    assert isinstance(outcome, Done)
+    report = outcome.result
+    assert isinstance(report.findings, Findings)
+    assert report.findings.driver.status == "verified"
+    assert (report.status_code, report.retry_count, report.is_timeout) == (200, 0, False)
+    assert report.request_headers == {
+        "Idempotency-Key": question.idempotency_key,
+        "X-Correlation-Id": question.correlation_id,
+    }
+    assert report.response_headers is not None
+    assert {"x-transaction-id", "ratelimit-limit", "date"} <= report.response_headers.keys()
+    assert keys(sandbox) == [question.idempotency_key]
+
+
+def test_answered_calls_are_repeated_under_new_keys(sandbox: SandboxServer) -> None:
+    outcome = run(ask(sandbox, "500_twice"))
+    assert isinstance(outcome, Done)
+    assert outcome.result.retry_count == 2
+    assert len(keys(sandbox)) == len(set(keys(sandbox))) == 3
+
+
+def test_calls_of_unknown_fate_are_repeated_under_one_key(sandbox: SandboxServer) -> None:
+    outcome = run(ask(sandbox, "connect_reset"))
+    assert isinstance(outcome, GiveUp)
+    assert outcome.code == "connection_lost"
+    assert outcome.result is not None
+    assert (outcome.result.retry_count, outcome.result.is_timeout, outcome.result.status_code) == (3, False, None)
+    assert len(keys(sandbox)) == 4
+    assert len(set(keys(sandbox))) == 1
+
+
+@pytest.mark.parametrize(("scenario", "timeout_s"), [("timeout", 1), ("504", 5)])
+def test_a_timeout_is_told_from_other_failures(sandbox: SandboxServer, scenario: str, timeout_s: int) -> None:
+    outcome = run(ask(sandbox, scenario, timeout_s=timeout_s, retries=1))
+    assert isinstance(outcome, GiveUp)
+    assert outcome.code == "provider_timeout"
+    assert outcome.result is not None
+    assert outcome.result.is_timeout
+    assert len(keys(sandbox)) == 2
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_there_are_as_many_retries_as_the_configuration_says(sandbox: SandboxServer, retries: int) -> None:
+    outcome = run(ask(sandbox, "500", retries=retries))
+    assert isinstance(outcome, GiveUp)
+    assert outcome.message == "The provider answered 500 INTERNAL_ERROR."
+    assert len(keys(sandbox)) == retries + 1
+
+
+def test_retries_of_earlier_runs_count(sandbox: SandboxServer) -> None:
+    outcome = run(ask(sandbox, "500", retries=3, retry_count=2))
+    assert isinstance(outcome, GiveUp)
+    assert outcome.result is not None
+    assert outcome.result.retry_count == 3
+    assert len(keys(sandbox)) == 2
+
+
+def test_a_long_wait_is_left_to_the_row(sandbox: SandboxServer) -> None:
+    outcome = run(ask(sandbox, "503_retry_after_3600"))
+    assert isinstance(outcome, Retry)
+    assert (outcome.code, outcome.after) == ("provider_unavailable", timedelta(hours=1))
+    assert outcome.result is not None
+    assert outcome.result.retry_count == 1
+    assert len(keys(sandbox)) == 1
+
+
+def test_a_wait_beyond_the_jobs_deadline_is_not_begun(sandbox: SandboxServer) -> None:
+    outcome = run(ask(sandbox, "503_retry_after_3600", time_left_s=60.0))
+    assert isinstance(outcome, GiveUp)
+    assert outcome.code == "provider_unavailable"
+
+
+def test_a_nap_is_left_to_the_row_when_no_call_fits_after_it(sandbox: SandboxServer) -> None:
+    outcome = run(ask(sandbox, "500", time_left_s=4.9))
+    assert isinstance(outcome, Retry)
+    assert len(keys(sandbox)) == 1
+
+
+@pytest.mark.parametrize("scenario", ["malformed_json", "html_200", "wrong_charset"])
+def test_an_unreadable_answer_is_asked_for_once_more(sandbox: SandboxServer, scenario: str) -> None:
+    outcome = run(ask(sandbox, scenario))
+    assert isinstance(outcome, GiveUp)
+    assert outcome.code == "unreadable_answer"
+    assert len(set(keys(sandbox))) == 2
+
+
+@pytest.mark.parametrize(("scenario", "code"), [("redirect", "redirected"), ("418", "request_refused")])
+def test_a_refusal_is_final(sandbox: SandboxServer, scenario: str, code: str) -> None:
+    outcome = run(ask(sandbox, scenario))
+    assert isinstance(outcome, GiveUp)
+    assert outcome.code == code
+    assert len(keys(sandbox)) == 1
+
+
+def test_a_token_refused_twice_is_a_fault_of_the_configuration(sandbox: SandboxServer) -> None:
+    outcome = run(ask(sandbox, "token_always_rejected"))
+    assert isinstance(outcome, GiveUp)
+    assert outcome.code == "configuration_error"
+    assert outcome.message == "The provider answered 401 UNAUTHORIZED; look at configuration 1."
+    assert len(sandbox.journal()) == 4  # two tokens, two calls
+
+
+def test_a_wrong_secret_is_a_fault_of_the_configuration(sandbox: SandboxServer) -> None:
+    config = auth_config("oauth2", sandbox.url) | {"client_secret": seal("wrong", 1, "client_secret")}
+    outcome = run(make_question(PERSONA["ok"], make_account(sandbox.url, auth_config=config)))
+    assert isinstance(outcome, GiveUp)
+    assert outcome.code == "configuration_error"
+    assert outcome.message == "The provider's token endpoint answered 401; look at configuration 1."
+    assert len(sandbox.journal()) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"account": make_account(auth_config={"token_url": "x"})}, "configuration 1"),
+        ({"account": make_account(auth_config=auth_config("oauth2", "http://127.0.0.1:1", 2))}, "row 1"),
+        ({"sealed_license_number": "TX00000001"}, "license.license_number of row 43"),
+    ],
+)
+def test_what_cannot_be_opened_is_given_up_without_a_call(changes: dict[str, Any], named: str) -> None:
+    outcome = run(make_question(**changes))
+    assert isinstance(outcome, GiveUp)
+    assert outcome.code == "configuration_error"
+    assert named in outcome.message
+    assert "TX00000001" not in outcome.message
+
+
+def test_a_corrected_driver_is_a_new_question(sandbox: SandboxServer) -> None:
+    """The provider refuses a key that comes with another body."""
+    question = ask(sandbox, "ok")
+    assert isinstance(run(question), Done)
+    corrected = make_question(
+        PERSONA["household"],
+        question.account,
+        idempotency_key=question.idempotency_key,
+        body_sent=request_body(question, "TX00000001"),
+    )
+    assert isinstance(run(corrected), Done)
+    assert len(set(keys(sandbox))) == 2
+
+
+def test_a_run_repeated_after_a_crash_is_answered_from_the_providers_memory(sandbox: SandboxServer) -> None:
+    question = ask(sandbox, "500_twice")
+    first, second = run(question), run(question)
+    assert isinstance(first, Done)
+    assert isinstance(second, Done)
+    calls = [entry for entry in sandbox.journal() if entry["path"] != "/oauth2/token"]
+    assert [entry["replayed"] for entry in calls] == [False] * 3 + [True] * 3
+    assert first.result.transaction_id == second.result.transaction_id
+
+
+def test_nothing_personal_is_said_in_any_outcome_or_log(
+    sandbox: SandboxServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    async def everybody() -> list[tuple[Persona, Outcome[Report]]]:
+        async with provider() as opened:
+            account = make_account(sandbox.url, timeout_s=1, retry_attempts=1)
+            personas = list(PERSONA.values())
+            questions = [make_question(persona, account, correlation_id=str(uuid4())) for persona in personas]
+            return list(zip(personas, await asyncio.gather(*(verify.act(q, opened) for q in questions)), strict=True))
+
+    outcomes = asyncio.run(everybody())
+    assert {type(outcome) for _, outcome in outcomes} == {Done, GiveUp, Retry}
+    said = caplog.text + "".join(repr(outcome) for _, outcome in outcomes)
+    for persona, _ in outcomes:
+        secrets = (persona.last_name, persona.date_of_birth, persona.license_number or "", persona.address.street_1)
+        assert [secret for secret in secrets if secret in said] == []
+    assert not any(secret in said for secret in ("sandbox-secret", "Bearer "))
