@@ -28,8 +28,8 @@ class Status:
     endpoint: Literal["api", "token"] = "api"
 
     def __str__(self) -> str:
-        where = "its token endpoint " if self.endpoint == "token" else ""
-        return f"{where}answered {self.code}{f' {self.error_code}' if self.error_code else ''}"
+        who = "The provider's token endpoint" if self.endpoint == "token" else "The provider"
+        return f"{who} answered {self.code}{f' {self.error_code}' if self.error_code else ''}"
 
 
 Event = Status | Trouble

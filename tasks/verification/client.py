@@ -8,7 +8,7 @@ slow for them; hence one `asyncio.timeout` around everything, the token included
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
@@ -129,7 +129,9 @@ class Provider:
     async def _exchange(self, url: str, *, headers: dict[str, str], **content: Any) -> _Raw | Trouble:
         """Send and receive; of a body beyond the limit only its beginning."""
         try:
-            async with self._http.stream("POST", url, headers=headers, **content) as response:
+            # A request of its own: what the client would merge into each one costs as much as building it.
+            request = httpx2.Request("POST", url, headers=HEADERS | headers, **content)
+            async with aclosing(await self._http.send(request, stream=True)) as response:
                 chunks, size = [], 0
                 async for chunk in response.aiter_bytes():
                     size += len(chunk)
@@ -139,9 +141,9 @@ class Provider:
                 is_oversized = size > BODY_LIMIT
                 body = b"".join(chunks)[: answer.RAW_BYTES] if is_oversized else b"".join(chunks)
                 return _Raw(response.status_code, dict(response.headers.items()), body, is_oversized)
+        except TimeoutError:
+            raise  # the system's own patience with a silent peer; `call` takes it for the deadline's
         except (httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError, OSError) as error:
-            if isinstance(error, TimeoutError):
-                raise
             return _trouble(error)
 
 
@@ -173,7 +175,6 @@ def _http_client(connections: int) -> httpx2.AsyncClient:
     session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
     return httpx2.AsyncClient(
         transport=AiohttpTransport(verify=context, trust_env=False, client=session),
-        headers=HEADERS,
         # One provider's cookies would travel from one tenant's call to the next.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         timeout=None,  # the deadline is around the whole call

@@ -61,14 +61,20 @@ def _first_names(first: str | None, middle: str | None) -> set[str]:
 
 
 def _name(name: str | None) -> str:
-    words = "".join(c if c.isalpha() else " " for c in _plain(name).replace("'", "").replace(".", "")).split()
+    plain = _plain(name)
+    if plain.isalpha():
+        return plain
+    words = "".join(c if c.isalpha() else " " for c in plain.replace("'", "").replace(".", "")).split()
     return "".join(word for position, word in enumerate(words) if position == 0 or word not in _SUFFIXES)
 
 
 def _code(text: str | None) -> str:
-    return "".join(c for c in _plain(text) if c.isalnum())
+    plain = _plain(text)
+    return plain if plain.isalnum() else "".join(c for c in plain if c.isalnum())
 
 
 def _plain(text: str | None) -> str:
-    decomposed = unicodedata.normalize("NFKD", text or "")
+    if text is None or text.isascii():
+        return (text or "").lower()
+    decomposed = unicodedata.normalize("NFKD", text)
     return "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()

@@ -101,9 +101,10 @@ def findings(question: Question, license_number: str, answer: Answer, *, is_clea
     address_change = None
     if question.address is not None:
         current = found.address_info.current_address if found and found.address_info else None
-        outcome = _address(status, answer, current, question.address)
+        is_same = current is not None and _is_same(current, question.address)
+        outcome = _address(status, answer, current, is_same=is_same)
         results.append(result("address", outcome, _dump(current), "driver_data.address_info"))
-        if is_ours and current is not None and _is_same(current, question.address):
+        if is_ours and current is not None and is_same:
             address_change = AddressChange(score, current.delivery_point_validation or "unknown")
 
     return Findings(
@@ -157,7 +158,7 @@ def _identity(status: VerificationStatus, identity: Identity | None) -> Verifica
 
 
 def _address(
-    status: VerificationStatus, answer: Answer, current: CurrentAddress | None, asked: PostalAddress
+    status: VerificationStatus, answer: Answer, current: CurrentAddress | None, *, is_same: bool
 ) -> VerificationStatus:
     if status in ("failed", "not_found"):
         return status
@@ -165,7 +166,7 @@ def _address(
         return "not_found"
     if current.delivery_point_validation == "invalid":
         return "failed"
-    return "verified" if _is_same(current, asked) and current.delivery_point_validation == "valid" else "partial"
+    return "verified" if is_same and current.delivery_point_validation == "valid" else "partial"
 
 
 def _is_same(current: CurrentAddress, asked: PostalAddress) -> bool:

@@ -54,7 +54,7 @@ def kept_headers(headers: dict[str, str] | None) -> dict[str, str] | None:
 def sentence(reading: Reading, verdict: Verdict, account: Account) -> str:
     """What went wrong, for operators: codes and ids only."""
     event = reading.event
-    text = f"The provider {event}" if isinstance(event, Status) else reading.problem.rstrip(".") or _TROUBLES[event]
+    text = str(event) if isinstance(event, Status) else reading.problem.rstrip(".") or _TROUBLES[event]
     if verdict.code == "configuration_error":
         text += f"; look at configuration {account.configuration_id}"
     return f"{text}."

@@ -27,7 +27,9 @@ def test_missing_settings_are_all_named(command: list[str], tmp_path: Path) -> N
         assert name in said
 
 
-@pytest.mark.parametrize(("given", "missing"), [("DATABASE_URL", "REDIS_URL"), ("REDIS_URL", "DATABASE_URL")])
+@pytest.mark.parametrize(
+    ("given", "missing"), [("DATABASE_URL", "REDIS_URL"), ("REDIS_URL", "DATABASE_URL"), ("BROKER_URL", "DATABASE_URL")]
+)
 def test_up_wants_both_servers_or_none(given: str, missing: str, tmp_path: Path) -> None:
     environment = clean_environment(**{given: "postgresql://nobody@127.0.0.1:1/none"})
     said = complaint(run_worker("up", cwd=tmp_path, environment=environment))

@@ -16,6 +16,9 @@ import psycopg
 import pytest
 
 from tests.cli.processes import clean_environment, processes_of, run_worker, start_worker
+from tests.conftest import environment_of
+from worker.dev.demo.sample import INTEGRATION
+from worker.settings import Settings
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.kills]
 
@@ -64,14 +67,7 @@ def _until(process: subprocess.Popen[str], phrase: str) -> str:
 
 def enqueue(up: Up, last_name: str, *options: str) -> subprocess.CompletedProcess[str]:
     """What a second terminal does: ask for the verification of a sample driver, with nothing but the home to go by."""
-    ask = (
-        "enqueue",
-        "verification",
-        "--integration",
-        "DCS_HOUSEHOLD_DRIVERS",
-        "--driver",
-        str(_driver_of(up, last_name)),
-    )
+    ask = ("enqueue", "verification", "--integration", INTEGRATION, "--driver", str(_driver_of(up, last_name)))
     return run_worker(*ask, *options, cwd=up.home.parent, environment=clean_environment(WORKER_HOME=str(up.home)))
 
 
@@ -153,6 +149,25 @@ def test_sigterm_ends_everything(up: Up) -> None:
     assert said.splitlines()[-1] == "Stopped."
     assert processes_of(up.home) == []
     assert not (up.home / "env").exists()
+
+
+def test_servers_of_ones_own_are_used_and_nothing_else_is_started(settings: Settings, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    process = start_worker(
+        *("up", "--workers", "1", "--port", "0", "--flower-port", "0"),
+        cwd=tmp_path,
+        environment=environment_of(settings, home),
+    )
+    with process:
+        up = Up(process, home, _until(process, "Everything runs"))
+        assert get(f"{up.url('API')}/readyz") == (200, b'{"status":"ready"}')
+        assert "Sandbox" not in up.said
+        assert "PostgreSQL" not in up.said
+        assert [path.name for path in home.iterdir()] == ["log"]
+        process.terminate()
+        said, _ = process.communicate()
+    assert process.returncode == 0, said
+    assert processes_of(home) == []
 
 
 def _driver_of(up: Up, last_name: str) -> int:

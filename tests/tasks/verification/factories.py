@@ -8,7 +8,8 @@ from typing import Any
 from uuid import uuid4
 
 import orjson
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, column, select, text
+from sqlalchemy import table as table_clause
 
 from models.users import SYSTEM_USER_ID
 from tasks.verification.answer import Answer
@@ -167,10 +168,8 @@ class Household:
 
 def insert_driver(connection: Connection, keyring: Keyring, persona: Persona) -> Household:
     """A driver with licence and address, as other parts of the platform would have written them."""
-    ids = {
-        name: connection.execute(text(f"SELECT nextval(pg_get_serial_sequence('{name}', 'id'))")).scalar_one()
-        for name in ("driver", "license", "address")
-    }
+    next_id = text("SELECT nextval(pg_get_serial_sequence(:name, 'id'))")
+    ids = {name: connection.execute(next_id, {"name": name}).scalar_one() for name in ("driver", "license", "address")}
     assert persona.license_number is not None
     sealed = keyring.encrypt(persona.license_number, Place("license", "license_number", str(ids["license"])))
     values = {**ids, "user": SYSTEM_USER_ID, "number": sealed, **vars_of(persona)}
@@ -191,14 +190,14 @@ def vars_of(persona: Persona) -> dict[str, Any]:
     }
 
 
-_ACTIVE = "(SELECT id FROM status WHERE code = 'ACTIVE')"
 _INSERT_DRIVER = (
-    f"""INSERT INTO address (id, street_1, city, state, zip_code, status_id, created_by)
-        VALUES (:address, :street, :city, :state, :zip, {_ACTIVE}, :user)""",
-    f"""INSERT INTO driver (id, first_name, last_name, date_of_birth, address_id, status_id, created_by)
-        VALUES (:driver, :first_name, :last_name, CAST(:born AS date), :address, {_ACTIVE}, :user)""",
-    f"""INSERT INTO license (id, driver_id, license_number, state_code, status_id, created_by)
-        VALUES (:license, :driver, :number, 'TX', {_ACTIVE}, :user)""",
+    """INSERT INTO address (id, street_1, city, state, zip_code, status_id, created_by)
+        VALUES (:address, :street, :city, :state, :zip, (SELECT id FROM status WHERE code = 'ACTIVE'), :user)""",
+    """INSERT INTO driver (id, first_name, last_name, date_of_birth, address_id, status_id, created_by)
+        VALUES (:driver, :first_name, :last_name, CAST(:born AS date), :address,
+                (SELECT id FROM status WHERE code = 'ACTIVE'), :user)""",
+    """INSERT INTO license (id, driver_id, license_number, state_code, status_id, created_by)
+        VALUES (:license, :driver, :number, 'TX', (SELECT id FROM status WHERE code = 'ACTIVE'), :user)""",
     "UPDATE driver SET license_id = :license WHERE id = :driver",
 )
 
@@ -228,12 +227,12 @@ def insert_configuration(
     } | changes
     connection.execute(
         text(
-            f"""INSERT INTO integration_configuration (
+            """INSERT INTO integration_configuration (
                     id, integration_id, configuration_level, endpoint_url, auth_config, is_enabled, timeout_seconds,
                     retry_attempts, cache_ttl_hours, status_id, created_by
                 ) VALUES (
                     :id, :integration, 'system', :endpoint, CAST(:auth_config AS jsonb), :enabled, :timeout,
-                    :retries, :ttl, {_ACTIVE}, :user
+                    :retries, :ttl, (SELECT id FROM status WHERE code = 'ACTIVE'), :user
                 )"""
         ),
         values,
@@ -248,5 +247,5 @@ def enqueue(connection: Connection, driver_id: int) -> int:
 
 
 def row(connection: Connection, table: str, id_: int) -> dict[str, Any]:
-    found = connection.execute(text(f"SELECT * FROM {table} WHERE id = :id"), {"id": id_}).mappings().one()
-    return dict(found)
+    statement = select(text("*")).select_from(table_clause(table)).where(column("id") == id_)
+    return dict(connection.execute(statement).mappings().one())

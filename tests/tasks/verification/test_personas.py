@@ -69,7 +69,7 @@ def test_every_persona_ends_as_the_contract_says(
         for persona in DRIVERS:
             household, request_id = households[persona.scenario], requests[persona.scenario]
             request = row(connection, "integration_request", request_id)
-            results = dict(
+            results: dict[str, str] = dict(
                 connection.execute(
                     text(
                         """SELECT verification_type, verification_status FROM integration_verification_result

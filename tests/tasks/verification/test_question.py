@@ -13,7 +13,7 @@ from tests.tasks.verification.factories import make_question
 from worker.errors import Misconfigured
 from worker.outcomes import GiveUp
 
-ROW = {
+ROW: dict[str, Any] = {
     "request_id": 7,
     "request_headers": None,
     "request_body": None,

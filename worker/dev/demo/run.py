@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import redis
 from rich.console import Console
 
 from worker.cli.migrate import migrate
@@ -27,6 +26,7 @@ from worker.dev.system import parts
 from worker.dev.system.home import Home
 from worker.dev.system.interruption import Interrupted, Interruption
 from worker.dev.system.ports import choose
+from worker.dev.system.readiness import listeners
 from worker.dev.system.supervisor import Supervisor
 from worker.errors import Misconfigured, WorkerError
 from worker.settings import Settings, load_settings
@@ -99,11 +99,10 @@ class _Demo:
     console: Console
 
     def await_workers(self, count: int) -> None:
-        """Wait until each worker listens: its connection then sits in a blocking pop."""
+        """Wait until each worker listens, so that their start is not taken for slow work."""
         deadline = time.monotonic() + STALLED_S
-        with redis.Redis.from_url(self.settings.redis_url.get_secret_value()) as client:
-            while sum(other["cmd"] == "brpop" for other in client.client_list()) < count:
-                self._pause(deadline, "the workers did not start")
+        while listeners(self.settings.redis_url.get_secret_value()) < count:
+            self._pause(deadline, "the workers did not start")
 
     def work_off(self, drivers: list[int]) -> float:
         """Ask for the jobs and watch them end. Gives the seconds it took."""

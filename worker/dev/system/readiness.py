@@ -1,7 +1,9 @@
-"""Whether a service answers yet."""
+"""Whether a service answers yet, and how many workers listen."""
 
 import http.client
 import socket
+
+from redis import Redis
 
 PATIENCE_S = 1.0
 
@@ -23,3 +25,9 @@ def answers(port: int, path: str) -> bool:
         return False
     finally:
         connection.close()
+
+
+def listeners(redis_url: str) -> int:
+    """How many Celery workers wait for messages: each then keeps one connection in a blocking pop."""
+    with Redis.from_url(redis_url, socket_timeout=PATIENCE_S) as client:
+        return sum(connection["cmd"] == "brpop" for connection in client.client_list())

@@ -17,7 +17,7 @@ SETTLED_S = 60.0
 
 def wait_after(deaths: int) -> float:
     """Seconds until a child that has died this many times in a row is started again."""
-    return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (deaths - 1))
+    return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** (deaths - 1))
 
 
 @dataclass

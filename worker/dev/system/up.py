@@ -95,9 +95,14 @@ def _run(request: Request, is_embedded: bool, console: Console, interruption: In
         ),
     ]
     if sandbox_port is not None:
-        announcements.append(
-            _Announcement(f"Sandbox  http://127.0.0.1:{sandbox_port}", partial(readiness.accepts, sandbox_port))
-        )
+        redis_url = settings.redis_url.get_secret_value()
+        announcements += [
+            _Announcement(f"Sandbox  http://127.0.0.1:{sandbox_port}", partial(readiness.accepts, sandbox_port)),
+            _Announcement(
+                f"Workers  {request.workers} for verifications, 1 for upkeep (logs in {home.logs})",
+                lambda: readiness.listeners(redis_url) > request.workers,
+            ),
+        ]
     _watch(announcements, supervisor, console, interruption, hint=_hint(request.home) if is_embedded else None)
     console.print("Stopping: the workers finish what they have begun. Ctrl-C again to end at once.")
 
@@ -123,12 +128,13 @@ def _watch(
 
 def _uses_embedded_servers() -> bool:
     """Whether no servers are given. Raises `Misconfigured` when the environment gives only a part of what is needed."""
-    missing = [name for name in SERVERS if not os.environ.get(name)]
-    if len(missing) == len(SERVERS):
+    given = [name for name in (*SERVERS, "BROKER_URL") if os.environ.get(name)]
+    if not given:
         return True
-    if missing:
-        given = next(name for name in SERVERS if name not in missing)
-        raise Misconfigured(f"{given} is set and {missing[0]} is not: set both, or neither to use embedded servers")
+    if missing := [name for name in SERVERS if name not in given]:
+        raise Misconfigured(
+            f"{given[0]} is set and {missing[0]} is not: set both servers' URLs, or none to use embedded servers"
+        )
     if missing := [name for name in KEYS if not os.environ.get(name)]:
         raise Misconfigured(
             f"{' and '.join(missing)} must be set where DATABASE_URL is: all who share a database share its keys "
