@@ -35,11 +35,13 @@ demo: setup
 up: setup
 	@$(BIN)/python -m worker up
 
+# Tests that kill processes or start the whole system have the machine to themselves; the others share its cores.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 -m "not (kills or end_to_end)"
+	$(BIN)/python -m pytest -m "kills or end_to_end"
 
 check: lint
-	$(BIN)/python -m pytest -m "not servers"
+	$(BIN)/python -m pytest --numprocesses 2 -m "not (servers or kills or end_to_end)"
 
 lint: setup
 	$(BIN)/python -m ruff check .

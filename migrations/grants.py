@@ -1,4 +1,5 @@
-"""What the application's role may do with tables that another role owns: work with rows, never rewrite the audit trail.
+"""What the application's role may do with tables that another role owns: work with rows, never rewrite the audit trail
+nor the schema's revision.
 
 Run after every upgrade, so a new table needs no thought. There are no default privileges on purpose: a partition made
 at night by the owner's function gets none, and is reached through its parent, where one may only read and add.
@@ -8,6 +9,7 @@ import sqlalchemy as sa
 from alembic.util import CommandError
 
 APPEND_ONLY = "audit_logs"
+REVISION = "alembic_version"
 
 TABLES = sa.text("""
     SELECT c.relname, EXISTS (
@@ -15,7 +17,6 @@ TABLES = sa.text("""
            ) AS is_append_only
       FROM pg_class c
      WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v')
-       AND c.relname <> 'alembic_version'
      ORDER BY c.relname
 """)
 
@@ -33,7 +34,10 @@ def grant_application_role(connection: sa.Connection, role: str) -> None:
     ]
     for name, is_append_only in connection.execute(TABLES, {"append_only": APPEND_ONLY}):
         table = f"{schema}.{quote(name)}"
-        if is_append_only:
+        if name == REVISION:
+            # Whether the schema is the one that this version of the program wants, is for the application to ask.
+            statements += [f"REVOKE ALL ON {table} FROM {to}", f"GRANT SELECT ON {table} TO {to}"]
+        elif is_append_only:
             statements += [
                 f"REVOKE ALL ON {table} FROM {to}",
                 f"GRANT SELECT, INSERT ON {table} TO {to}",

@@ -67,6 +67,9 @@ class Job(Base):
     kind: Mapped[str] = mapped_column(info=NOT_PERSONAL)
     queue: Mapped[str] = mapped_column(info=NOT_PERSONAL)
     tenant: Mapped[str] = mapped_column(server_default=text("'system'"), info=NOT_PERSONAL)
+    resource: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
+    """What outside thing it needs, such as an integration's code: something that can be paused or be down."""
+
     priority: Mapped[int] = mapped_column(SmallInteger, server_default=text("4"))
     """0 is the most urgent, 9 the least."""
 

@@ -21,7 +21,7 @@ def files() -> Iterator[Path]:
 
 
 def python_files() -> list[Path]:
-    return [path for path in files() if path.suffix == ".py"]
+    return sorted(path for path in files() if path.suffix == ".py")
 
 
 def module_name(path: Path) -> str:

@@ -19,6 +19,7 @@ def upgrade() -> None:
             kind text NOT NULL,
             queue text NOT NULL,
             tenant text NOT NULL DEFAULT 'system',
+            resource text,
             priority smallint NOT NULL DEFAULT 4,
             args jsonb NOT NULL DEFAULT '{}'::jsonb,
             state varchar(32) NOT NULL DEFAULT 'ready',
@@ -104,7 +105,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute(
         "DROP FUNCTION enqueue_job(text, text, jsonb, text, integer, timestamptz, timestamptz, integer, text,"
-        " interval, text, timestamptz)"
+        " interval, text, timestamptz, text)"
     )
     op.execute("DROP TABLE job_event")
     op.execute("DROP TABLE job")
@@ -126,6 +127,7 @@ CREATE FUNCTION enqueue_job(
     p_idempotency_life interval DEFAULT interval '24 hours',
     p_fingerprint text DEFAULT NULL,
     p_scheduled_for timestamptz DEFAULT NULL,
+    p_resource text DEFAULT NULL,
     OUT job_id uuid,
     OUT is_new boolean,
     OUT found_args jsonb,
@@ -139,10 +141,10 @@ BEGIN
               AND idempotency_until <= now();
         END IF;
         INSERT INTO job (
-            kind, queue, tenant, priority, args, run_at, deadline_at, max_attempts,
+            kind, queue, tenant, resource, priority, args, run_at, deadline_at, max_attempts,
             idempotency_key, idempotency_until, fingerprint, scheduled_for
         ) VALUES (
-            p_kind, p_queue, p_tenant, p_priority, p_args,
+            p_kind, p_queue, p_tenant, p_resource, p_priority, p_args,
             -- A job whose wait would outlast its deadline wakes at the deadline, to end as expired.
             least(coalesce(p_run_at, now()), p_deadline_at), p_deadline_at, p_max_attempts,
             p_idempotency_key,

@@ -176,7 +176,8 @@ BEGIN
     SELECT * INTO enqueued FROM enqueue_job(
         'verification.verify', 'verification', jsonb_build_object('request_id', request_id),
         p_tenant => tenant_, p_priority => p_priority, p_deadline_at => now() + p_deadline,
-        p_max_attempts => 100, p_idempotency_key => p_idempotency_key, p_fingerprint => fingerprint_
+        p_max_attempts => 100, p_idempotency_key => p_idempotency_key, p_fingerprint => fingerprint_,
+        p_resource => p_integration
     );
     job_id := enqueued.job_id;
     is_new := enqueued.is_new;

@@ -175,7 +175,7 @@ def _http_client(connections: int) -> httpx2.AsyncClient:
     session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
     return httpx2.AsyncClient(
         transport=AiohttpTransport(verify=context, trust_env=False, client=session),
-        # One provider's cookies would travel from one tenant's call to the next.
+        # No cookie is kept: it would travel from one tenant's call to the next. aiohttp has a jar of its own, above.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         timeout=None,  # the deadline is around the whole call
         follow_redirects=False,

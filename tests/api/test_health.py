@@ -66,15 +66,8 @@ def served_app(app: FastAPI) -> Iterator[Api]:
         thread.join()
 
 
-@pytest.fixture
-def migrated(settings: Settings, tmp_path: Path) -> Settings:
-    """Settings of a database that `worker migrate` has seen."""
-    run_worker("migrate", cwd=tmp_path, environment=environment_of(settings, tmp_path)).check_returncode()
-    return settings
-
-
-def test_a_migrated_database_and_a_redis_that_answers_are_ready(migrated: Settings) -> None:
-    with served(migrated) as api:
+def test_a_migrated_database_and_a_redis_that_answers_are_ready(settings: Settings) -> None:
+    with served(settings) as api:
         assert api.get("/readyz") == (200, "application/json", {"status": "ready"})
         assert api.get("/healthz") == (200, "application/json", {"status": "alive"})
 
@@ -87,9 +80,9 @@ def test_a_migrated_database_and_a_redis_that_answers_are_ready(migrated: Settin
     ],
 )
 def test_the_part_that_is_away_is_named_without_its_secrets(
-    setting: str, url: str, part: str, migrated: Settings
+    setting: str, url: str, part: str, settings: Settings
 ) -> None:
-    with served(migrated.model_copy(update={setting: SecretStr(url)})) as api:
+    with served(settings.model_copy(update={setting: SecretStr(url)})) as api:
         status, form, body = api.get("/readyz")
         assert (status, form) == (503, "application/problem+json")
         assert body == {
@@ -110,9 +103,9 @@ def test_a_database_that_was_not_migrated_is_not_ready(fresh_database: DatabaseU
     assert "worker migrate" in body["detail"]
 
 
-def test_a_database_of_another_revision_is_not_ready(migrated: Settings) -> None:
-    with served(migrated) as api:
-        engine = sa.create_engine(migrated.migration_url)
+def test_a_database_of_another_revision_is_not_ready(settings: Settings) -> None:
+    with served(settings) as api:
+        engine = sa.create_engine(settings.migration_url)
         with engine.begin() as owner:
             owner.execute(sa.text("UPDATE alembic_version SET version_num = '001'"))
         engine.dispose()
@@ -121,8 +114,8 @@ def test_a_database_of_another_revision_is_not_ready(migrated: Settings) -> None
     assert "it is at revision 001" in body["detail"]
 
 
-def test_readiness_comes_back_with_the_server(migrated: Settings, servers: EmbeddedServers) -> None:
-    with served(migrated) as api:
+def test_readiness_comes_back_with_the_server(settings: Settings, servers: EmbeddedServers) -> None:
+    with served(settings) as api:
         assert api.get("/readyz")[0] == 200
         servers.restart_postgres()
         api.get("/readyz")  # may meet the connection that the restart has broken

@@ -59,7 +59,7 @@ def rows(db: Database) -> tuple[int, int]:
 
 
 def ask(session: Session, driver: int, **others: object) -> EnqueuedVerification:
-    return enqueue_verification(session, integration=INTEGRATION, driver_id=driver, **others)  # type: ignore[arg-type]
+    return enqueue_verification(session, integration=INTEGRATION, driver_id=driver, **others)  # type: ignore[arg-type]  # any of them
 
 
 def test_without_a_commit_there_is_no_job_and_no_hint(

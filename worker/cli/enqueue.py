@@ -18,6 +18,10 @@ def verification(
     integration: Annotated[str, typer.Option(help="Code of the integration, such as DCS_HOUSEHOLD_DRIVERS.")],
     driver: Annotated[int, typer.Option(min=1, help="Id of the driver.")],
     quote: Annotated[UUID | None, typer.Option(help="Id of the quote it is for.")] = None,
+    producer: Annotated[str | None, typer.Option(help="Code of the producer it is for.")] = None,
+    program_code: Annotated[str | None, typer.Option("--program", help="Code of the program.")] = None,
+    environment: Annotated[str, typer.Option(help="sandbox or production: which configuration is used.")] = "sandbox",
+    priority: Annotated[int, typer.Option(min=0, max=9, help="0 is the most urgent.")] = 4,
     deadline: Annotated[str | None, typer.Option(help="Give up if not begun by then: 60s, 15m, 2h.")] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Asking again with the same key gives the job that is there.")
@@ -32,12 +36,11 @@ def verification(
     from worker.cli.duration import parse_duration
     from worker.cli.follow import follow
     from worker.database import Database
+    from worker.enqueue import enqueue_verification
     from worker.settings import load_settings
 
     time_left = parse_duration(deadline) if deadline else None
     database = Database(load_settings())
-    from worker.enqueue import enqueue_verification  # reads the settings, whose complaints should come first
-
     try:
         with reaching("enqueue"):
             with database.transaction() as connection:
@@ -46,6 +49,10 @@ def verification(
                     integration=integration,
                     driver_id=driver,
                     quote_id=quote,
+                    producer=producer,
+                    program=program_code,
+                    environment=environment,
+                    priority=priority,
                     deadline=time_left,
                     idempotency_key=idempotency_key,
                 )

@@ -6,7 +6,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
-from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy import NullPool, create_engine
 
 import migrations
 from worker.cli.database import reaching
@@ -31,9 +31,4 @@ def migrate() -> tuple[str | None, str | None]:
         except CommandError as error:
             raise Misconfigured(str(error)) from None
         after = MigrationContext.configure(connection).get_current_revision()
-        if settings.application_role:
-            # /readyz asks with the application's rights whether the schema is the one this version wants.
-            quote = connection.dialect.identifier_preparer.quote
-            connection.execute(text(f"GRANT SELECT ON alembic_version TO {quote(settings.application_role)}"))
-            connection.commit()
     return before, after

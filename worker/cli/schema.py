@@ -30,7 +30,7 @@ def seed(
     if not sandbox_url.startswith(("http://", "https://")):
         raise BadRequest("bad_url", f"{sandbox_url!r} is not a URL: it must begin with http:// or https://")
     settings = load_settings()
-    keyring = Keyring.parse(settings.encryption_keys.get_secret_value(), settings.blind_index_key.get_secret_value())
+    keyring = Keyring.of(settings)
     database = Database(settings)
     try:
         with reaching("seed"), database.transaction() as connection:

@@ -244,8 +244,9 @@ def test_no_cookie_and_no_proxy_of_the_environment_is_used(monkeypatch: pytest.M
 
     async def twice() -> None:
         async with serving(serve) as url, provider() as opened:
+            by_name = url.replace("127.0.0.1", "localhost")  # aiohttp keeps no cookies of bare addresses anyway
             for _ in range(2):
-                await opened.call(url, b"{}", {}, Signature("X-API-Key", "key"), 5)
+                await opened.call(by_name, b"{}", {}, Signature("X-API-Key", "key"), 5)
 
     asyncio.run(twice())
     assert len(received) == 2

@@ -13,6 +13,7 @@ from uuid import uuid4
 import orjson
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tasks.verification.classify import Event, Status, Trouble
 from tasks.verification.client import Exchange, Provider
@@ -208,6 +209,28 @@ def test_a_lock_left_by_a_dead_process_ends_by_itself(redis_url: str) -> None:
             await redis.set(f"{KEY}:lock", "a dead process", px=200)
             assert await store.get(KEY, Source(Token("mine", 100))) == Token("mine", 100)
             assert await redis.get(f"{KEY}:lock") is None
+
+    in_loop(test)
+
+
+class Mute(Redis):
+    """Does what it is told, but its answer to a request for the lock gets lost."""
+
+    async def set(self, *args: Any, **kwargs: Any) -> Any:
+        done = await super().set(*args, **kwargs)
+        if kwargs.get("nx"):
+            raise RedisTimeoutError
+        return done
+
+
+def test_a_lock_that_was_set_without_our_knowing_is_given_back(redis_url: str) -> None:
+    """Or the other processes would wait for its end."""
+
+    async def test() -> None:
+        async with Mute.from_url(redis_url) as redis:
+            assert await TokenStore(redis, KEYRING).get(KEY, Source(Token("mine", 100))) == Token("mine", 100)
+            assert await redis.get(f"{KEY}:lock") is None
+            assert await redis.get(KEY) is not None
 
     in_loop(test)
 

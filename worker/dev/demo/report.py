@@ -62,11 +62,11 @@ def table(report: Iterable[Line]) -> Table:
     result = Table(box=None, pad_edge=False)
     result.add_column("persona", no_wrap=True)
     result.add_column("jobs", justify="right")
-    result.add_column("as expected?", min_width=12)
+    result.add_column("expected?", min_width=9)
     result.add_column("request", no_wrap=True)
     result.add_column("driver", no_wrap=True)
     result.add_column("retries", justify="right", no_wrap=True)
-    result.add_column("median ms", justify="right", no_wrap=True)
+    result.add_column("ms", justify="right", no_wrap=True)
     for line in report:
         result.add_row(
             line.scenario,

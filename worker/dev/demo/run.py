@@ -169,7 +169,7 @@ def _settings(home: Home, servers: EmbeddedServers) -> Settings:
 
 
 def _load_people(database: Database, settings: Settings, sandbox_url: str, people: list[Persona]) -> list[int]:
-    keyring = Keyring.parse(settings.encryption_keys.get_secret_value(), settings.blind_index_key.get_secret_value())
+    keyring = Keyring.of(settings)
     with database.transaction() as connection:
         configure_sandbox(connection, keyring, sandbox_url, timeout_s=TIMEOUT_S, attempts=ATTEMPTS)
         return add_drivers(connection, keyring, people)

@@ -19,10 +19,11 @@ from worker.crypto import Keyring
 from worker.database import Database
 from worker.dev.demo.sample import INTEGRATION, seed
 from worker.dev.embedded import EmbeddedServers
-from worker.dev.system import parts, readiness
+from worker.dev.system import parts
 from worker.dev.system.home import Home
 from worker.dev.system.interruption import Interrupted, Interruption
 from worker.dev.system.ports import choose
+from worker.dev.system.readiness import accepts, answers, listeners
 from worker.dev.system.supervisor import Supervisor
 from worker.errors import Misconfigured
 from worker.settings import Settings, load_settings
@@ -76,7 +77,7 @@ def _run(request: Request, is_embedded: bool, console: Console, interruption: In
         settings = load_settings()
         migrate()
         if sandbox_port is not None:
-            _seed(settings, f"http://127.0.0.1:{sandbox_port}")
+            _seed(settings, _url(sandbox_port))
     password = secrets.token_urlsafe(16)
     supervisor = stack.enter_context(Supervisor(home.logs, partial(console.print, soft_wrap=True)))
     if sandbox_port is not None:
@@ -85,22 +86,19 @@ def _run(request: Request, is_embedded: bool, console: Console, interruption: In
     supervisor.start(*(parts.verification_worker(n, events=True) for n in numbers), parts.maintenance_worker())
     supervisor.start(parts.beat(), parts.flower(flower_port, password), parts.api(api_port))
     announcements = [
+        _Announcement(f"API      {_url(api_port)} (see /docs, /readyz)", partial(answers, api_port, "/readyz")),
         _Announcement(
-            f"API      http://127.0.0.1:{api_port} (see /docs, /readyz)",
-            partial(readiness.answers, api_port, "/readyz"),
-        ),
-        _Announcement(
-            f"Flower   http://127.0.0.1:{flower_port} (user {parts.FLOWER_USER}, password {password})",
-            partial(readiness.answers, flower_port, "/healthcheck"),
+            f"Flower   {_url(flower_port)} (user {parts.FLOWER_USER}, password {password})",
+            partial(answers, flower_port, "/healthcheck"),
         ),
     ]
     if sandbox_port is not None:
         redis_url = settings.redis_url.get_secret_value()
         announcements += [
-            _Announcement(f"Sandbox  http://127.0.0.1:{sandbox_port}", partial(readiness.accepts, sandbox_port)),
+            _Announcement(f"Sandbox  {_url(sandbox_port)}", partial(accepts, sandbox_port)),
             _Announcement(
                 f"Workers  {request.workers} for verifications, 1 for upkeep (logs in {home.logs})",
-                lambda: readiness.listeners(redis_url) > request.workers,
+                lambda: listeners(redis_url) > request.workers,
             ),
         ]
     _watch(announcements, supervisor, console, interruption, hint=_hint(request.home) if is_embedded else None)
@@ -157,13 +155,17 @@ def _start_servers(home: Home, stack: ExitStack) -> None:
 
 
 def _seed(settings: Settings, sandbox_url: str) -> None:
-    keyring = Keyring.parse(settings.encryption_keys.get_secret_value(), settings.blind_index_key.get_secret_value())
+    keyring = Keyring.of(settings)
     database = Database(settings)
     try:
         with database.transaction() as connection:
             seed(connection, keyring, sandbox_url)
     finally:
         database.close()
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
 
 
 def _hint(home: Path) -> str:
