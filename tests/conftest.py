@@ -26,6 +26,17 @@ OUTSIDE = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL", "BROKER_URL", 
 for name in OUTSIDE:
     os.environ.pop(name, None)
 
+STARTS_PROCESSES = {"api", "chaos", "cli", "dev", "end_to_end", "migrations"}
+SERVERS = {"servers", "sandbox"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`make check` leaves out what needs servers: whatever asks for these, and what starts processes of its own."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in STARTS_PROCESSES or SERVERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("servers")
+
 
 @dataclass(frozen=True)
 class DatabaseUrls:
@@ -46,19 +57,19 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
 @pytest.fixture
 def fresh_database(servers: EmbeddedServers) -> Iterator[DatabaseUrls]:
     """An empty database, owned by the migrating role."""
-    yield from _database(servers, "template0")
+    yield from database_from(servers, "template0")
 
 
 @pytest.fixture
 def database(servers: EmbeddedServers, template: str) -> Iterator[DatabaseUrls]:
     """A database of the test's own, migrated to the newest revision."""
-    yield from _database(servers, template)
+    yield from database_from(servers, template)
 
 
 @pytest.fixture(scope="session")
 def template(servers: EmbeddedServers) -> Iterator[str]:
     """Name of a migrated database that is cloned for each test."""
-    for urls in _database(servers, "template0"):
+    for urls in database_from(servers, "template0"):
         migrate(urls)
         yield urls.name
 
@@ -127,7 +138,7 @@ def migrate(urls: DatabaseUrls, revision: str = "head") -> None:
 _cloning = threading.Lock()
 
 
-def _database(servers: EmbeddedServers, template: str) -> Iterator[DatabaseUrls]:
+def database_from(servers: EmbeddedServers, template: str) -> Iterator[DatabaseUrls]:
     name = f"test_{uuid4().hex[:12]}"
     owner = servers.migration_database_url.split("://")[1].split(":")[0]
     app = servers.database_url.split("://")[1].split(":")[0]

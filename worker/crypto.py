@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,7 +38,8 @@ class Place:
     path: str = ""
 
     def associated_data(self) -> bytes:
-        return "|".join(("public", self.table, self.column, self.row, self.path)).encode()
+        # As JSON rather than joined by a separator, which a row key could hold: no two places give the same bytes.
+        return json.dumps(["public", self.table, self.column, self.row, self.path]).encode()
 
     def __str__(self) -> str:
         return f"{self.table}.{self.column}{'.' + self.path if self.path else ''} of row {self.row}"

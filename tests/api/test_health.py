@@ -5,7 +5,6 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from tests.cli.processes import run_worker
-from tests.conftest import DatabaseUrls, environment_of, settings_for
+from tests.conftest import DatabaseUrls, settings_for
 from worker.api.app import create_app
 from worker.dev.embedded import EmbeddedServers
 from worker.settings import Settings

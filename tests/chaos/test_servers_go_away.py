@@ -31,12 +31,14 @@ def test_redis_is_flushed_with_a_hundred_jobs_waiting(
 ) -> None:
     sandbox.faults(latency="100ms")
     ask(VERA, count=JOBS)
-    with redis.Redis.from_url(settings.redis_url.get_secret_value()) as client:
-        with celery_worker(settings, tmp_path / "a", variables={"WORKER_CALLS_IN_FLIGHT": "4"}):
-            until(lambda: states().get("done", 0) >= 5, 30)
-            client.flushall()
-            left = states()
-            until(lambda: states() == {"done": JOBS}, 60)
+    with (
+        redis.Redis.from_url(settings.redis_url.get_secret_value()) as client,
+        celery_worker(settings, tmp_path / "a", variables={"WORKER_CALLS_IN_FLIGHT": "4"}),
+    ):
+        until(lambda: states().get("done", 0) >= 5, 30)
+        client.flushall()
+        left = states()
+        until(lambda: states() == {"done": JOBS}, 60)
     assert left != {"done": JOBS}, "nothing was waiting when Redis was flushed"
     assert calls(sandbox) == JOBS
 

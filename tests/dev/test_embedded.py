@@ -13,6 +13,7 @@ import psycopg
 import pytest
 import redis
 
+from tests.waiting import until
 from worker.dev.embedded import EmbeddedServers, binaries, lock, ports
 from worker.dev.embedded.process import PortTaken, ServerFailed
 from worker.errors import Misconfigured
@@ -209,6 +210,17 @@ def test_killed_postgres_comes_back_although_a_session_lingers(stopped: Embedded
             os.kill(servers.pids[0], 9)
             servers.restart_postgres()
             assert rows(servers) == 1
+
+
+def test_a_server_that_dies_is_started_again_on_its_port(stopped: EmbeddedServers) -> None:
+    with stopped as servers:
+        urls = servers.database_url, servers.redis_url
+        assert servers.tend() == []
+        for name, pid in zip(("PostgreSQL", "Valkey"), servers.pids, strict=True):
+            os.kill(pid, 9)
+            until(lambda: servers.tend() == [name])  # noqa: B023 - called within this turn of the loop
+        assert (servers.database_url, servers.redis_url) == urls
+        assert shown(servers.database_url, "port") == [urls[0].split(":")[-1].split("/")[0]]
 
 
 # -- ports -----------------------------------------------------------------------------------------------------------

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests.conftest import DatabaseUrls, _database
+from tests.conftest import DatabaseUrls, database_from
 from tests.migrations.catalogue import Catalogue, read_catalogue
 from worker.dev.embedded import EmbeddedServers
 
 
 @pytest.fixture(scope="module")
 def module_database(servers: EmbeddedServers, template: str) -> Iterator[DatabaseUrls]:
-    yield from _database(servers, template)
+    yield from database_from(servers, template)
 
 
 @pytest.fixture(scope="module")

@@ -96,6 +96,11 @@ class Server:
             raise ServerFailed(f"{self.name} is not running")
         return self._process.pid
 
+    @property
+    def has_died(self) -> bool:
+        """Whether it ended without being asked to."""
+        return self._process is not None and self._process.poll() is not None
+
     def run(self, command: Sequence[str | Path], is_ready: Callable[[int], bool]) -> None:
         """Start `command` and return once `is_ready(pid)`; ServerFailed with the end of its log otherwise."""
         begin = self.log.stat().st_size if self.log.exists() else 0

@@ -11,7 +11,7 @@ from worker.dev.embedded import binaries, lock, placement, roles
 from worker.dev.embedded.files import own_directory, password, write_private
 from worker.dev.embedded.ports import start_on_free_port
 from worker.dev.embedded.postgres import SUPERUSER, Postgres
-from worker.dev.embedded.process import Server, Spawner, require_main_thread
+from worker.dev.embedded.process import Spawner, require_main_thread
 from worker.dev.embedded.valkey import Valkey
 from worker.errors import Misconfigured
 
@@ -38,7 +38,7 @@ class EmbeddedServers:
         self._passwords: dict[str, str] = {}
         self._postgres: Postgres
         self._valkey: Valkey
-        self._running: list[Server] = []
+        self._running: list[Postgres | Valkey] = []
 
     @property
     def database_url(self) -> str:
@@ -92,6 +92,13 @@ class EmbeddedServers:
         """Stop PostgreSQL if it runs, and start it on the same port."""
         self._postgres.stop()
         self._postgres.start(self._postgres.port)
+
+    def tend(self) -> list[str]:
+        """Start again whichever server has died, on its port; gives their names. To be called now and then."""
+        dead = [server for server in self._running if server.has_died]
+        for server in dead:
+            server.start(server.port)
+        return [server.name for server in dead]
 
     def stop_redis(self) -> None:
         self._valkey.stop()

@@ -71,9 +71,10 @@ def _run(request: Request, is_embedded: bool, console: Console, interruption: In
     api_port, flower_port = choose(request.api_port, "--port"), choose(request.flower_port, "--flower-port")
     sandbox_port = choose(request.sandbox_port, "--sandbox-port") if is_embedded else None
     with interruption.at_once():
+        servers: EmbeddedServers | None = None
         if is_embedded:
             console.print(f"Starting PostgreSQL and Valkey in {home.path} ...", soft_wrap=True)
-            _start_servers(home, stack)
+            servers = _start_servers(home, stack)
         settings = load_settings()
         migrate()
         if sandbox_port is not None:
@@ -101,20 +102,26 @@ def _run(request: Request, is_embedded: bool, console: Console, interruption: In
                 lambda: listeners(redis_url) > request.workers,
             ),
         ]
-    _watch(announcements, supervisor, console, interruption, hint=_hint(request.home) if is_embedded else None)
+
+    def tend() -> None:
+        supervisor.tend()
+        for name in servers.tend() if servers is not None else ():
+            console.print(f"{name} died and was started again (see {home.servers}).", soft_wrap=True)
+
+    _watch(announcements, tend, console, interruption, hint=_hint(request.home) if is_embedded else None)
     console.print("Stopping: the workers finish what they have begun. Ctrl-C again to end at once.")
 
 
 def _watch(
     announcements: list[_Announcement],
-    supervisor: Supervisor,
+    tend: Callable[[], None],
     console: Console,
     interruption: Interruption,
     hint: str | None,
 ) -> None:
-    """Tend the children until a signal comes, saying on the way what has become ready."""
+    """Tend the processes until a signal comes, saying on the way what has become ready."""
     while not interruption.wait(LOOK_EVERY_S):
-        supervisor.tend()
+        tend()
         for announcement in [a for a in announcements if a.is_true()]:
             console.print(announcement.text, highlight=False, markup=False, soft_wrap=True)
             announcements.remove(announcement)
@@ -141,7 +148,7 @@ def _uses_embedded_servers() -> bool:
     return False
 
 
-def _start_servers(home: Home, stack: ExitStack) -> None:
+def _start_servers(home: Home, stack: ExitStack) -> EmbeddedServers:
     """Start the embedded servers, and let this process, its children and other terminals find them."""
     servers = stack.enter_context(EmbeddedServers(home.servers))
     variables = {
@@ -152,6 +159,7 @@ def _start_servers(home: Home, stack: ExitStack) -> None:
     }
     os.environ.update(variables)
     stack.enter_context(home.announced(variables))
+    return servers
 
 
 def _seed(settings: Settings, sandbox_url: str) -> None:
