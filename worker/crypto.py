@@ -6,7 +6,6 @@ bounds that to 2³² messages a key.
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -22,6 +21,7 @@ from worker.settings import Settings
 
 _PREFIX = "enc:v1:"
 _NONCE_BYTES = 12
+_KEY_ID_LENGTH = 16
 
 
 class Undecipherable(WorkerError):
@@ -59,8 +59,12 @@ class Keyring:
         keys: dict[str, bytes] = {}
         for entry in filter(None, (part.strip() for part in encryption_keys.split(","))):
             key_id, _, encoded = entry.partition(":")
-            if not key_id.isalnum():
-                raise Misconfigured("ENCRYPTION_KEYS: each entry must be <id>:<base64>, the id letters and digits")
+            # A longer one is a key in the wrong place, and must not be repeated in what follows.
+            if not key_id.isalnum() or len(key_id) > _KEY_ID_LENGTH:
+                raise Misconfigured(
+                    "ENCRYPTION_KEYS: each entry must be <id>:<base64>,"
+                    f" the id at most {_KEY_ID_LENGTH} letters and digits"
+                )
             if key_id in keys:
                 raise Misconfigured(f"ENCRYPTION_KEYS: the key id {key_id} stands there twice")
             keys[key_id] = _key_bytes(encoded, f"ENCRYPTION_KEYS: key {key_id}")
@@ -87,11 +91,11 @@ class Keyring:
             raise Undecipherable(f"{place} is not encrypted")
         key_id, _, encoded = ciphertext.removeprefix(_PREFIX).partition(":")
         if (cipher := self._ciphers.get(key_id)) is None:
-            raise Undecipherable(f"{place} is encrypted with key {key_id[:20]}, which is not in ENCRYPTION_KEYS")
+            raise Undecipherable(f"{place} is encrypted with key {key_id[:_KEY_ID_LENGTH]}, which is not in ENCRYPTION_KEYS")
         try:
             sealed = base64.b64decode(encoded, altchars=b"-_", validate=True)
             return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], place.associated_data()).decode()
-        except (InvalidTag, binascii.Error, ValueError):
+        except (InvalidTag, ValueError):
             raise Undecipherable(f"{place} is damaged, or was written for another place or key") from None
 
     def blind_index(self, domain: str, value: str) -> str:
@@ -111,7 +115,7 @@ def new_key() -> str:
 def _key_bytes(encoded: str, name: str) -> bytes:
     try:
         key = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise Misconfigured(f"{name} is not base64") from None
     if len(key) != 32:
         raise Misconfigured(f"{name} must be 32 bytes long, it has {len(key)}")

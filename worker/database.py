@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine
+import psycopg
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from worker.settings import Settings
@@ -33,6 +34,7 @@ class Database:
                 " -c idle_in_transaction_session_timeout=20s",
             },
         )
+        event.listen(self.engine, "handle_error", _hide_values)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -45,6 +47,17 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _hide_values(context: ExceptionContext) -> None:
+    """Take out of an error what PostgreSQL quotes of a row: DETAIL and CONTEXT, and what a bad value looked like."""
+    error = context.original_exception
+    if not isinstance(error, psycopg.Error) or not error.sqlstate:
+        return
+    said = type(error).__name__ if error.sqlstate.startswith("22") else (error.diag.message_primary or "")
+    error.args = (said,)
+    if context.sqlalchemy_exception is not None:
+        context.sqlalchemy_exception.args = (f"(psycopg.errors.{type(error).__name__}) {said}",)
 
 
 def after_commit(connection: Connection, action: Callable[[], None]) -> bool:

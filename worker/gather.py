@@ -51,7 +51,7 @@ class Gatherer(Generic[Item, Result]):
 
     async def _call(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
-            results = await self._work([item for item, _ in batch])
+            done = list(zip(batch, await self._work([item for item, _ in batch]), strict=True))
         except BaseException as error:
             for _, future in batch:
                 if not future.done():
@@ -59,7 +59,7 @@ class Gatherer(Generic[Item, Result]):
             if not isinstance(error, Exception):
                 raise
         else:
-            for (_, future), result in zip(batch, results, strict=True):
+            for (_, future), result in done:
                 if not future.done():
                     future.set_result(result)
         finally:

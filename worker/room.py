@@ -21,7 +21,7 @@ class Room:
         self._free = size
         self._waiting = 0
         self._promised = 0
-        self._turns: deque[asyncio.Future[None]] = deque()
+        self._turns: deque[tuple[int, asyncio.Future[int]]] = deque()
         self._left = 0
         self._left_since = time.monotonic()
         self._rate = 0.0
@@ -53,15 +53,10 @@ class Room:
 
     async def take(self, at_most: int) -> int:
         """Wait for a place, first come first served; then take as many as are free, up to `at_most`."""
-        if self._turns or not self._free:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._turns.append(turn)
-            await turn
-        taken = min(at_most, self._free)
-        self._free -= taken
-        self._waiting -= taken
-        self._next_turn()
-        return taken
+        turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._turns.append((at_most, turn))
+        self._serve()
+        return await turn
 
     def leave(self, places: int, *, worked: bool = True) -> None:
         """Give `places` back; `worked` says whether jobs were done in them, which is what the rate is made of."""
@@ -71,8 +66,13 @@ class Room:
             elapsed = time.monotonic() - self._left_since
             if elapsed >= 0.5:
                 self._rate, self._left, self._left_since = self._left / elapsed, 0, time.monotonic()
-        self._next_turn()
+        self._serve()
 
-    def _next_turn(self) -> None:
-        if self._free and self._turns:
-            self._turns.popleft().set_result(None)
+    def _serve(self) -> None:
+        """Places change hands here: whoever is only told of them may find them gone when it gets to run."""
+        while self._free and self._turns:
+            at_most, turn = self._turns.popleft()
+            taken = min(at_most, self._free)
+            self._free -= taken
+            self._waiting -= taken
+            turn.set_result(taken)

@@ -9,7 +9,7 @@ import os
 from functools import cache
 from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -51,16 +51,25 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(4, ge=2, le=100)
     """Database connections of one process: two write, one renews leases, one dispatches."""
 
-    lease_s: float = Field(30, ge=1)
+    lease_s: float = Field(30, ge=1, allow_inf_nan=False)
     """A running job belongs to its worker for this long without renewal."""
 
-    renew_every_s: float = Field(10, gt=0)
-    dispatch_every_s: float = Field(1, gt=0)
+    renew_every_s: float = Field(10, gt=0, allow_inf_nan=False)
+    dispatch_every_s: float = Field(1, gt=0, allow_inf_nan=False)
 
     gather_ms: float = Field(5, ge=0, le=1000)
     """Jobs claimed or finished within this time share a transaction."""
 
     gather_max: int = Field(100, ge=1, le=1000)
+
+    allow_private_providers: bool = False
+    """Sandbox configurations may call this machine, private networks and plain http. Never set where real ones run."""
+
+    extra_provider_ports: frozenset[int] = frozenset()
+    """Ports beside 443 on which providers may be called, as a JSON list."""
+
+    local_limit_share: float = Field(0.1, gt=0, le=1)
+    """Of a provider account's limits, for each process, while Redis is away and nobody counts for all."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] = "console"
@@ -68,18 +77,14 @@ class Settings(BaseSettings):
     @field_validator("database_url", "migration_database_url")
     @classmethod
     def _is_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and urlsplit(url.get_secret_value()).scheme not in (
-            "postgresql",
-            "postgres",
-            "postgresql+psycopg",
-        ):
+        if url is not None and _scheme(url) not in ("postgresql", "postgres", "postgresql+psycopg"):
             raise ValueError("must begin with postgresql://")
         return url
 
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, url: SecretStr) -> SecretStr:
-        if urlsplit(url.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
+        if _scheme(url) not in ("redis", "rediss", "unix"):
             raise ValueError("must begin with redis://, rediss:// or unix://")
         return url
 
@@ -106,11 +111,18 @@ class Settings(BaseSettings):
             return None
         application = urlsplit(self.database_url.get_secret_value()).username
         owner = urlsplit(self.migration_database_url.get_secret_value()).username
-        return application if application != owner else None
+        return unquote(application) if application and application != owner else None
 
     @property
     def celery_broker_url(self) -> str:
         return (self.broker_url or self.redis_url).get_secret_value()
+
+
+def _scheme(url: SecretStr) -> str:
+    try:
+        return urlsplit(url.get_secret_value()).scheme
+    except ValueError:  # its text repeats a part of the password
+        raise ValueError("is no URL; percent-encode what is special in its password") from None
 
 
 def _with_driver(url: SecretStr) -> str:

@@ -1,4 +1,4 @@
-"""Slots of a schedule: against a plain count of minutes, over calendar edges, and thinned by what becomes of missed ones."""
+"""Slots of a schedule against a plain count of minutes, over the calendar's edges, and after a clock was away."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import islice

@@ -123,9 +123,13 @@ SHORT = base64.b64encode(b"sixteen bytes !!").decode()
     [
         ("", BLIND, "ENCRYPTION_KEYS holds no key"),
         (" , ,", BLIND, "ENCRYPTION_KEYS holds no key"),
-        (NEW, BLIND, "ENCRYPTION_KEYS: each entry must be <id>:<base64>, the id letters and digits"),
-        (f":{NEW}", BLIND, "ENCRYPTION_KEYS: each entry must be <id>:<base64>, the id letters and digits"),
-        (f"k 1:{NEW}", BLIND, "ENCRYPTION_KEYS: each entry must be <id>:<base64>, the id letters and digits"),
+        (NEW, BLIND, "ENCRYPTION_KEYS: each entry must be <id>:<base64>, the id at most 16 letters and digits"),
+        (f":{NEW}", BLIND, "ENCRYPTION_KEYS: each entry must be <id>:<base64>, the id at most 16 letters and digits"),
+        (
+            f"k 1:{NEW}",
+            BLIND,
+            "ENCRYPTION_KEYS: each entry must be <id>:<base64>, the id at most 16 letters and digits",
+        ),
         (f"k1:{NEW},k1:{OLD}", BLIND, "ENCRYPTION_KEYS: the key id k1 stands there twice"),
         (f"k1:{NEW},k2:{SHORT}", BLIND, "ENCRYPTION_KEYS: key k2 must be 32 bytes long, it has 16"),
         ("k1:", BLIND, "ENCRYPTION_KEYS: key k1 must be 32 bytes long, it has 0"),

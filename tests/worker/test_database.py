@@ -118,9 +118,9 @@ def test_a_lock_that_was_not_given_in_time_is_an_outage(db: Database, owner: psy
 def test_the_victim_of_a_deadlock_may_try_again(db: Database, watcher: psycopg.Connection) -> None:
     """One of the two is chosen as the victim; the other gets its lock."""
 
-    def cross(connection: Connection) -> DBAPIError | None:
+    def cross(connection: Connection, thing: int) -> DBAPIError | None:
         try:
-            lock(connection, 1)
+            lock(connection, thing)
         except DBAPIError as error:
             connection.rollback()
             return error
@@ -129,17 +129,11 @@ def test_the_victim_of_a_deadlock_may_try_again(db: Database, watcher: psycopg.C
     with db.engine.connect() as here, db.engine.connect() as there:
         lock(here, 1)
         lock(there, 2)
-        waiting = in_thread(lambda: cross(there))
+        waiting = in_thread(lambda: cross(there, 1))
         pid_of_waiter(watcher)
-        try:
-            lock(here, 2)
-        except DBAPIError as error:
-            here.rollback()
-            errors = [error, waiting()]
-        else:
-            here.commit()
-            errors = [waiting()]
-    (error,) = [error for error in errors if error is not None]
+        mine = cross(here, 2)
+        here.rollback()
+        (error,) = [error for error in (mine, waiting()) if error is not None]
     assert (sqlstate(error), is_outage(error)) == ("40P01", True)
 
 

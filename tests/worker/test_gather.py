@@ -22,11 +22,13 @@ class Works:
 
     def __init__(self, gate: asyncio.Event | None = None) -> None:
         self.batches: list[list[int]] = []
+        self.begun = asyncio.Event()
         self.at_once = self.most_at_once = 0
         self._gate = gate
 
     async def __call__(self, items: list[int]) -> list[int]:
         self.batches.append(items)
+        self.begun.set()
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
@@ -131,8 +133,7 @@ def test_a_submitter_that_was_cancelled_breaks_nobody_else() -> None:
         work = Works(gate)
         gatherer = Gatherer(work, linger_s=QUIET, at_most=3, at_once=1)
         calls = [asyncio.create_task(gatherer.submit(n)) for n in range(6)]
-        while not work.batches:
-            await asyncio.sleep(0)
+        await work.begun.wait()
         calls[0].cancel()  # its batch is being worked on
         calls[4].cancel()  # its batch still waits
         await asyncio.sleep(0)
@@ -152,8 +153,7 @@ def test_a_cancelled_submitter_of_a_batch_that_fails_breaks_nobody_else() -> Non
         work = Works(gate)
         gatherer = Gatherer(work, linger_s=QUIET, at_most=2, at_once=1)
         calls = [asyncio.create_task(gatherer.submit(n)) for n in (-1, 2)]
-        while not work.batches:
-            await asyncio.sleep(0)
+        await work.begun.wait()
         calls[0].cancel()
         gate.set()
         with pytest.raises(ValueError, match="a batch of 2"):

@@ -4,7 +4,6 @@ Hypothesis makes up the histories and shortens those that go wrong. The model is
 real one. That the model can tell right from wrong is shown on ledgers that were broken on purpose.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -78,14 +77,15 @@ class Expected:
 class LedgerMachine(RuleBasedStateMachine):
     """Histories of jobs. `held` are the claims each worker believes in, also those it has lost."""
 
-    def __init__(self, db: Database) -> None:
+    db: Database
+
+    def __init__(self) -> None:
         super().__init__()
-        self.db = db
         self.jobs: dict[UUID, Expected] = {}
         self.held: dict[str, list[Job]] = {"ada": [], "bob": [], "cleo": []}
         self.finished_fences: set[tuple[UUID, int]] = set()
         self.seen: dict[UUID, Any] = {}
-        with db.transaction() as connection:
+        with self.db.transaction() as connection:
             connection.execute(text("DELETE FROM job"))
 
     def some(self, which: list[int]) -> list[UUID]:
@@ -206,9 +206,7 @@ class LedgerMachine(RuleBasedStateMachine):
             due = ledger.pick(
                 connection, TEST_KIND.queue, limit=limit, settled_for=timedelta(0), lost_after=timedelta(minutes=1)
             )
-        free = {
-            job_id for job_id, expected in self.jobs.items() if expected.may_begin and not expected.is_hinted
-        }
+        free = {job_id for job_id, expected in self.jobs.items() if expected.may_begin and not expected.is_hinted}
         picked = {job.id for job in due}
         assert picked <= free
         assert len(due) == len(picked) == min(limit, len(free))
@@ -239,8 +237,11 @@ class LedgerMachine(RuleBasedStateMachine):
         """An operator has it done again. Whoever still believes in an old claim must not profit."""
         ids = self.some(which)
         with self.db.transaction() as connection:
-            reopened = ledger.reopen(connection, ids, "an operator")
-        assert reopened.keys() == {job_id for job_id in ids if self.jobs[job_id].state in REOPENABLE}
+            rows = connection.execute(
+                text("SELECT job_id FROM reopen_jobs(CAST(:ids AS uuid[]), 'an operator')"), {"ids": ids}
+            )
+            reopened = set(rows.scalars())
+        assert reopened == {job_id for job_id in ids if self.jobs[job_id].state in REOPENABLE}
         for job_id in reopened:
             self.jobs[job_id] = Expected(fence=self.jobs[job_id].fence)
 
@@ -287,8 +288,12 @@ class LedgerMachine(RuleBasedStateMachine):
             assert counted in ((0, 0), (1, 0), (0, 1)), "errors and deaths are counted apart"
 
 
+def histories_on(db: Database) -> type[LedgerMachine]:
+    return type("LedgerMachineOnDatabase", (LedgerMachine,), {"db": db})
+
+
 HISTORIES = settings(
-    max_examples=60,
+    max_examples=40,
     stateful_step_count=40,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
@@ -297,7 +302,7 @@ HISTORIES = settings(
 
 
 def test_no_history_gives_a_job_two_owners(db: Database) -> None:
-    run_state_machine_as_test(lambda: LedgerMachine(db), settings=HISTORIES)
+    run_state_machine_as_test(histories_on(db), settings=HISTORIES)
 
 
 BROKEN = {
@@ -307,7 +312,11 @@ BROKEN = {
     "a claim of what is not due": ("_CLAIM", "run_at <= now()", "true"),
     "a claim that keeps its fence": ("_CLAIM", "fence = fence + 1", "fence = fence + 0"),
     "a hint that survives its claim": ("_CLAIM", "hinted_at = NULL, waiting_for", "waiting_for"),
-    "a renewal for whoever asks": ("_RENEW", "job.state = 'running' AND job.fence = ours.fence", "true"),
+    "a renewal for whoever asks": (
+        "_RENEW",
+        "coalesce(job.state = 'running' AND job.fence = ours.fence, false)",
+        "true",
+    ),
     "a rescue of the living": ("_RESCUE", "AND lease_until < now()", ""),
     "a death that burns an attempt": ("_RESCUE", "crashes = crashes + 1,", "attempt = attempt + 1,"),
     "a pick of what was hinted": ("_PICK", "hinted_at < now() - :lost_after", "hinted_at < now()"),
@@ -316,12 +325,11 @@ BROKEN = {
 
 
 @pytest.fixture
-def broken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def broken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     name, right, wrong = BROKEN[request.param]
     statement: TextClause = getattr(ledger, name)
     assert right in statement.text, "the ledger reads differently now: break it in another way"
     monkeypatch.setattr(ledger, name, text(statement.text.replace(right, wrong)))
-    yield
 
 
 @pytest.mark.usefixtures("broken")
@@ -329,4 +337,17 @@ def broken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 def test_the_model_catches_a_ledger_that_allows(db: Database) -> None:
     quickly = settings(HISTORIES, max_examples=300, derandomize=True, database=None, phases=[Phase.generate])
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(lambda: LedgerMachine(db), settings=quickly)
+        run_state_machine_as_test(histories_on(db), settings=quickly)
+
+
+def test_a_job_that_was_buried_said_it_waited_for_a_worker(db: Database) -> None:
+    (job_id,) = ask(db)
+    change(db, "crashes = :deaths", deaths=ledger.DEATHS_BEFORE_BURIAL - 1)
+    with db.transaction() as connection:
+        assert ledger.claim(connection, [job_id], owner="ada", lease=LEASE)
+    change(db, "lease_until = now() - interval '1 second'")
+    with db.transaction() as connection:
+        assert ledger.rescue(connection, limit=1) == 1
+        row = connection.execute(text("SELECT state, waiting_for FROM job")).one()
+        next_run_at = connection.execute(text("SELECT next_run_at FROM job_event WHERE event = 'crashed'")).scalar_one()
+    assert (row.state, row.waiting_for, next_run_at) == ("failed", None, None)

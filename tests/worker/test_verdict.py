@@ -14,7 +14,9 @@ from worker.outcomes import Cancelled, Done, Expired, GiveUp, Outcome, Retry, Sn
 from worker.verdict import Verdict, judge, last_word
 
 SOON = timedelta(seconds=7)
-RETRY, SNOOZE, GIVE_UP = Retry("busy", SOON, "it is busy", "kept"), Snooze("limit", SOON, "kept"), GiveUp("no", "never")
+RETRY = Retry("busy", SOON, "it is busy", "kept")
+SNOOZE = Snooze("limit", SOON, "kept")
+GIVE_UP = GiveUp("no", "never", "kept")
 
 
 def a_job(attempt: int = 0, max_attempts: int = 3) -> Job:

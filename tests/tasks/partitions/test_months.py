@@ -1,6 +1,7 @@
 """Which months need a partition: this one and the three after it, in any year."""
 
 from datetime import date, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -31,7 +32,7 @@ def test_months_begin_on_their_first_day_and_follow_each_other(today: date) -> N
     months = months_to_ensure(today)
     assert len(months) == 4
     assert months[0] == today.replace(day=1)
-    for month, following in zip(months, months[1:], strict=False):
+    for month, following in pairwise(months):
         assert month.day == following.day == 1
         assert following - timedelta(days=1) >= month + timedelta(days=27)
         assert (following - timedelta(days=1)).month == month.month, "no month lies between them"
