@@ -70,10 +70,11 @@ recreate:
 	@$(BIN)/python -m pip install --quiet --only-binary :all: "uv==$(UV_VERSION)"
 
 # uv downloads from PyPI whatever pip is told; where only a mirror set up for pip can be reached, pip takes over with
-# the same versions and hashes. The build tool comes from the lock too, hence no build isolation.
+# the same versions and hashes. The build tool comes from the lock too, hence no build isolation. Compiled at once: what
+# starts here starts dozens of processes, at the same time.
 .venv/.ready: pyproject.toml uv.lock $(STALE)
 	@[ -n "$$UV_CACHE_DIR" ] || mkdir -p "$${XDG_CACHE_HOME:-$$HOME/.cache}/uv" 2>/dev/null || export UV_NO_CACHE=1; \
-	$(UV) sync --frozen --no-install-project || { \
+	$(UV) sync --frozen --no-install-project --compile-bytecode || { \
 	  echo "uv could not reach PyPI; trying pip, which follows this machine's pip configuration" >&2 && \
 	  $(UV) export --frozen --no-emit-project --output-file .venv/requirements.txt >/dev/null && \
 	  $(BIN)/python -m pip install --quiet --require-hashes --requirement .venv/requirements.txt; } && \

@@ -1,22 +1,41 @@
 """The ledger: one row for every job of every kind, and a narrow log of what happened to it on the way.
 
-`job` is small and hot: it holds ids and plain values, never personal data, and only three partial indexes that finished
-rows leave. A snoozed or scheduled job is `ready` with a later `run_at`.
+`job` is small and hot: it holds ids and plain values, never personal data, and the indexes that work needs are partial
+ones that finished rows leave. A snoozed or scheduled job is `ready` with a later `run_at`. Beside it stand what
+operators paused, and which processes are at work.
 """
 
 import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, SmallInteger, func, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, UuidId, choice
-from models.facts import NOT_PERSONAL, kept, kept_with
+from models.base import Base, BigId, UuidId, choice
+from models.facts import NOT_PERSONAL, kept, kept_while_used, kept_with, personal
 from models.vocabularies import JobEventName, JobState
 
 DUE_RANK = "(run_at - '2000-01-01 00:00:00+00'::timestamp with time zone + priority * '00:01:00'::interval)"
 """Order in which due jobs of one tenant start: a step of priority is worth a minute of waiting, so nothing starves."""
+
+LANE_RESOURCE = "COALESCE(resource, ''::text)"
+"""Jobs of one queue, tenant, kind and resource wait in one lane; no resource is a lane like any other."""
+
+ENDING = "LEAST(deadline_at, cancel_requested_at)"
+"""When a waiting job has to end without running; NULL for most."""
 
 _COUNTER = text("0")
 
@@ -32,7 +51,22 @@ class Job(Base):
         CheckConstraint(
             "(state IN ('done', 'failed', 'cancelled', 'expired')) = (finished_at IS NOT NULL)", name="finished"
         ),
-        Index("idx_job_due", "queue", "tenant", text(DUE_RANK), postgresql_where=text("state = 'ready'")),
+        Index(
+            "idx_job_lane",
+            "queue",
+            "tenant",
+            "kind",
+            text(LANE_RESOURCE),
+            text(DUE_RANK),
+            postgresql_where=text("state = 'ready'"),
+        ),
+        Index(
+            "idx_job_ending",
+            "queue",
+            text(ENDING),
+            postgresql_where=text(f"state = 'ready' AND {ENDING} IS NOT NULL"),
+        ),
+        Index("idx_job_failed", "finished_at", postgresql_where=text("state = 'failed'")),
         Index("idx_job_running", "lease_until", postgresql_where=text("state = 'running'")),
         Index(
             "uq_job_idempotency_key",
@@ -108,7 +142,7 @@ class Job(Base):
 
 
 class JobEvent(Base):
-    """Something a job's own row can't tell any more: a retry, a snooze, a death, an unhappy end."""
+    """Something a job's own row can't tell any more: a retry, a snooze, a death, an unhappy end, an operator's deed."""
 
     __tablename__ = "job_event"
     __table_args__ = (Index("idx_job_event_job", "job_id", "id"), {"info": kept_with("job")})
@@ -121,3 +155,62 @@ class JobEvent(Base):
     fence: Mapped[int] = mapped_column(BigInteger)
     code: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
     next_run_at: Mapped[datetime | None]
+    by: Mapped[str | None] = mapped_column(info=personal("name"))
+    """Account name of the operator or program whose deed it was."""
+
+
+class JobPause(Base):
+    """Waiting jobs that match every column of the scope that is set stay where they are; running ones run on."""
+
+    __tablename__ = "job_pause"
+    __table_args__ = (
+        CheckConstraint("coalesce(queue, kind, tenant, resource) IS NOT NULL", name="scope"),
+        CheckConstraint(
+            "queue <> '' AND kind <> '' AND tenant <> '' AND resource <> '' AND reason <> ''", name="words"
+        ),
+        UniqueConstraint("queue", "kind", "tenant", "resource", postgresql_nulls_not_distinct=True),
+        {"info": kept_while_used("it goes when somebody resumes, or with the next pause after its time is over")},
+    )
+
+    id: Mapped[BigId]
+    queue: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
+    kind: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
+    tenant: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
+    resource: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
+    reason: Mapped[str] = mapped_column(info=personal("free_text"))
+    paused_by: Mapped[str] = mapped_column(info=personal("name"))
+    """Account name of the operator or program."""
+
+    paused_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    until: Mapped[datetime | None]
+
+
+class WorkerProcess(Base):
+    """A process that runs jobs, as it last said itself. One that ended in an orderly way has no row."""
+
+    __tablename__ = "worker_process"
+    __table_args__ = (
+        CheckConstraint("in_flight >= 0 AND calls_in_flight > 0", name="counters"),
+        {
+            "info": kept_while_used("others remove the rows of processes that were not seen for an hour"),
+            "postgresql_with": {
+                "fillfactor": "50",
+                "autovacuum_vacuum_scale_factor": "0",
+                "autovacuum_vacuum_threshold": "500",
+            },
+        },
+    )
+
+    owner: Mapped[str] = mapped_column(primary_key=True, info=NOT_PERSONAL)
+    """The same as `job.leased_by`."""
+
+    queues: Mapped[list[str]] = mapped_column(ARRAY(Text), info=NOT_PERSONAL)
+    """What it takes jobs from; nothing while it ends."""
+
+    hostname: Mapped[str] = mapped_column(info=NOT_PERSONAL)
+    pid: Mapped[int]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    in_flight: Mapped[int]
+    calls_in_flight: Mapped[int]
+    """How many it works on at the same time, at most."""

@@ -82,4 +82,14 @@ HoldScope = Literal[
 
 # The ledger
 JobState = Literal["ready", "running", "done", "failed", "cancelled", "expired"]
-JobEventName = Literal["retried", "snoozed", "crashed", "failed", "cancelled", "expired"]
+JobEventName = Literal[
+    "retried",
+    "snoozed",
+    "crashed",
+    "failed",
+    "cancelled",
+    "expired",
+    # By operators; the row says by whom.
+    "cancel_requested",
+    "retried_by_hand",
+]

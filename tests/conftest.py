@@ -105,6 +105,7 @@ def settings_for(database: DatabaseUrls, redis_url: str, **overrides: object) ->
         "REDIS_URL": redis_url,
         "ENCRYPTION_KEYS": f"k1:{new_key()}",
         "BLIND_INDEX_KEY": new_key(),
+        "allow_private_providers": True,
         **overrides,
     }
     return Settings.model_validate(values)
@@ -120,6 +121,7 @@ def environment_of(settings: Settings, home: Path) -> dict[str, str]:
         "REDIS_URL": settings.redis_url.get_secret_value(),
         "ENCRYPTION_KEYS": settings.encryption_keys.get_secret_value(),
         "BLIND_INDEX_KEY": settings.blind_index_key.get_secret_value(),
+        "WORKER_ALLOW_PRIVATE_PROVIDERS": str(settings.allow_private_providers).lower(),
     }
 
 

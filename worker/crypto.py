@@ -91,7 +91,8 @@ class Keyring:
             raise Undecipherable(f"{place} is not encrypted")
         key_id, _, encoded = ciphertext.removeprefix(_PREFIX).partition(":")
         if (cipher := self._ciphers.get(key_id)) is None:
-            raise Undecipherable(f"{place} is encrypted with key {key_id[:_KEY_ID_LENGTH]}, which is not in ENCRYPTION_KEYS")
+            named = key_id[:_KEY_ID_LENGTH]
+            raise Undecipherable(f"{place} is encrypted with key {named}, which is not in ENCRYPTION_KEYS")
         try:
             sealed = base64.b64decode(encoded, altchars=b"-_", validate=True)
             return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], place.associated_data()).decode()

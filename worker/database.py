@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError
 
 from worker.settings import Settings
 
@@ -68,8 +68,14 @@ def after_commit(connection: Connection, action: Callable[[], None]) -> bool:
     return actions is not None
 
 
+DATABASE_ERRORS = (DBAPIError, TimeoutError)
+"""What a transaction may raise when the database is away, or when the pool has no connection left."""
+
+
 def is_outage(error: BaseException) -> bool:
     """Whether the database was away or refused for a moment, so that the same transaction may be tried again."""
+    if isinstance(error, TimeoutError):
+        return True
     if not isinstance(error, DBAPIError):
         return False
     state = sqlstate(error) or ""

@@ -14,10 +14,9 @@ from itertools import groupby, islice
 
 import structlog
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
 from worker import ledger
-from worker.database import Database
+from worker.database import DATABASE_ERRORS, Database
 from worker.hints import MESSAGE_MAX, Hints
 from worker.ledger import Due
 from worker.room import Room
@@ -66,6 +65,12 @@ class Dispatcher:
         self._is_stopping = True
         self._has_room.set()
 
+    def close(self) -> None:
+        """Stop, and wait for the round that is under way."""
+        self.stop()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
     def _loop(self) -> None:
         next_round = 0.0
         while not self._is_stopping:
@@ -77,7 +82,7 @@ class Dispatcher:
                     self._rescue()
                 for queue in self._queues:
                     self._fill(queue)
-            except DBAPIError as error:
+            except DATABASE_ERRORS as error:
                 _log.warning("dispatch.database_away", error=type(error).__name__)
                 # Workers that were cut off renew their leases first, before anybody calls them dead.
                 self._no_rescue_before = time.monotonic() + self._renewal_s * 1.5

@@ -53,9 +53,10 @@ class Hints:
             return None
         try:
             with self._app.connection_or_acquire() as connection:
-                return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
-        except ChannelError:
-            return 0  # an empty queue doesn't exist on Redis
+                try:
+                    return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+                except ChannelError:
+                    return 0  # an empty queue doesn't exist on Redis
         except _AWAY as error:
             self._leave_alone(error)
             return None

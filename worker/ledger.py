@@ -12,8 +12,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from models.ledger import DUE_RANK
+from models.ledger import DUE_RANK, ENDING, LANE_RESOURCE
 from worker.job import Job
+from worker.pauses import holds_back
 from worker.verdict import Verdict
 
 DEATHS_BEFORE_QUARANTINE = 3
@@ -24,25 +25,36 @@ DEATHS_BEFORE_BURIAL = 5
 
 
 def claim(connection: Connection, ids: Collection[UUID], *, owner: str, lease: timedelta) -> list[Job]:
-    """Take those of `ids` that are due and free. The rest belongs to somebody else, or is not due, or is no more."""
+    """Take those of `ids` that are due and free. The rest belongs to somebody else, or is not due, or is no more.
+
+    Paused ones are left alone, unless all there is to do is to end them: a cancelled job and one past its deadline
+    don't run. The mark of a hint that met a pause is taken away, so that the job is hinted at once when it is resumed.
+    """
     rows = connection.execute(_CLAIM, {"ids": list(ids), "owner": owner, "lease": lease})
     return [Job(*row) for row in rows]
 
 
 _CLAIM = text(
-    """
+    f"""
     WITH free AS (
-        SELECT id FROM job
-        WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'ready' AND run_at <= now()
+        SELECT id, coalesce({ENDING} > now(), true) AND EXISTS (
+            SELECT FROM job_pause WHERE {holds_back("job.queue", "job.kind", "job.tenant", "job.resource")}
+        ) AS is_paused
+        FROM job
+        WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'ready'
+          AND (run_at <= now() OR cancel_requested_at IS NOT NULL)
         FOR UPDATE SKIP LOCKED
+    ), left_alone AS (
+        UPDATE job SET hinted_at = NULL
+        FROM free WHERE job.id = free.id AND free.is_paused AND job.hinted_at IS NOT NULL
     )
     UPDATE job SET
         state = 'running', fence = fence + 1, lease_until = now() + :lease, leased_by = :owner,
         started_at = coalesce(started_at, now()), hinted_at = NULL, waiting_for = NULL
-    FROM free WHERE job.id = free.id
+    FROM free WHERE job.id = free.id AND NOT free.is_paused
     RETURNING job.id, kind, args, attempt, max_attempts, crashes, fence, deadline_at,
         coalesce(deadline_at <= now(), false), cancel_requested_at IS NOT NULL, deadline_at - now()
-    """
+    """  # noqa: S608 - constants of ours
 )
 
 
@@ -154,12 +166,12 @@ _RESCUE = text(
             lease_until = NULL, leased_by = NULL, hinted_at = NULL,
             error_code = 'worker_died',
             error_message = 'The worker that ran it died or lost the database.',
-            waiting_for = 'a worker, after the last one died'
+            waiting_for = CASE WHEN crashes + 1 < :burial THEN 'a worker, after the last one died' END
         FROM dead WHERE job.id = dead.id
-        RETURNING job.id, attempt, fence, run_at
+        RETURNING job.id, attempt, fence, run_at, finished_at
     )
     INSERT INTO job_event (job_id, event, attempt, fence, code, next_run_at)
-    SELECT id, 'crashed', attempt, fence, 'worker_died', run_at FROM rescued
+    SELECT id, 'crashed', attempt, fence, 'worker_died', CASE WHEN finished_at IS NULL THEN run_at END FROM rescued
     """
 )
 
@@ -176,8 +188,10 @@ def pick(connection: Connection, queue: str, *, limit: int, settled_for: timedel
     """Mark up to `limit` due jobs as hinted and give them in the order in which they should start.
 
     Tenants take turns; within a tenant priority and waiting time decide. `settled_for` leaves the newest jobs to the
-    hint their own enqueue sends; one that was hinted `lost_after` ago and is still free is hinted again. The cost
-    grows with the tenants that have ready jobs and with `limit`, not with backlog or history.
+    hint their own enqueue sends; one that was hinted `lost_after` ago and is still free is hinted again. Paused jobs
+    are left where they are; cancelled ones and those past their deadline come first, paused or not: they only end.
+    The cost grows with the lanes (tenant, kind, resource) that have ready jobs and with `limit`, not with backlog or
+    history: of a lane that is paused, one row is looked at.
     """
     rows = connection.execute(
         _PICK, {"queue": queue, "limit": limit, "settled_for": settled_for, "lost_after": lost_after}
@@ -187,18 +201,29 @@ def pick(connection: Connection, queue: str, *, limit: int, settled_for: timedel
 
 _PICK = text(
     f"""
-    WITH RECURSIVE tenants (tenant) AS (
-        (SELECT tenant FROM job WHERE state = 'ready' AND queue = :queue ORDER BY tenant LIMIT 1)
+    WITH RECURSIVE lanes (tenant, kind, resource) AS (
+        (
+            SELECT tenant, kind, {LANE_RESOURCE} FROM job
+            WHERE state = 'ready' AND queue = :queue ORDER BY tenant, kind, {LANE_RESOURCE} LIMIT 1
+        )
         UNION ALL
-        SELECT (
-            SELECT job.tenant FROM job
-            WHERE state = 'ready' AND queue = :queue AND job.tenant > tenants.tenant ORDER BY job.tenant LIMIT 1
-        ) FROM tenants WHERE tenant IS NOT NULL
+        SELECT next.* FROM lanes CROSS JOIN LATERAL (
+            SELECT tenant, kind, {LANE_RESOURCE} FROM job
+            WHERE state = 'ready' AND queue = :queue
+              AND (tenant, kind, {LANE_RESOURCE}) > (lanes.tenant, lanes.kind, lanes.resource)
+            ORDER BY tenant, kind, {LANE_RESOURCE} LIMIT 1
+        ) AS next
+    -- Materialized: the planner must not look into lanes first and at their pauses afterwards.
+    ), free AS MATERIALIZED (
+        SELECT * FROM lanes WHERE NOT EXISTS (
+            SELECT FROM job_pause WHERE {holds_back(":queue", "lanes.kind", "lanes.tenant", "lanes.resource")}
+        )
     ), due AS (
-        SELECT mine.id, mine.rank, row_number() OVER (PARTITION BY tenants.tenant ORDER BY mine.rank) AS turn
-        FROM tenants CROSS JOIN LATERAL (
+        SELECT mine.id, mine.rank, row_number() OVER (PARTITION BY free.tenant ORDER BY mine.rank) AS turn
+        FROM free CROSS JOIN LATERAL (
             SELECT id, {DUE_RANK} AS rank FROM job
-            WHERE state = 'ready' AND queue = :queue AND job.tenant = tenants.tenant
+            WHERE state = 'ready' AND queue = :queue AND tenant = free.tenant AND kind = free.kind
+              AND {LANE_RESOURCE} = free.resource
               -- What is due ranks at most nine priorities behind now: the index never walks through later jobs.
               AND {DUE_RANK} <= now() - '2000-01-01 00:00:00+00'::timestamptz + interval '9 minutes'
               AND run_at <= now()
@@ -206,16 +231,23 @@ _PICK = text(
                        ELSE hinted_at < now() - :lost_after END
             ORDER BY rank LIMIT :limit
         ) AS mine
-        WHERE tenants.tenant IS NOT NULL
+        ORDER BY turn, mine.rank LIMIT :limit
+    ), ending AS (
+        SELECT id, {DUE_RANK} AS rank FROM job
+        WHERE state = 'ready' AND queue = :queue AND {ENDING} IS NOT NULL AND {ENDING} <= now()
+          AND (hinted_at IS NULL OR hinted_at < now() - :lost_after)
+        ORDER BY {ENDING} LIMIT :limit
     ), next AS (
-        SELECT id, turn, rank FROM due ORDER BY turn, rank LIMIT :limit
+        SELECT id, min(turn) AS turn, min(rank) AS rank
+        FROM (SELECT id, turn, rank FROM due UNION ALL SELECT id, 0, rank FROM ending) AS found
+        GROUP BY id ORDER BY 2, 3 LIMIT :limit
     )
     -- By the primary key alone: a predicate on the state invites a scan of every ready row. A job that is claimed at
     -- this very moment gets a mark that its finish takes away.
     UPDATE job SET hinted_at = now()
     FROM next WHERE job.id = next.id
     RETURNING next.turn, next.rank, job.id, job.kind
-    """  # noqa: S608 - DUE_RANK is a constant of ours
+    """  # noqa: S608 - constants of ours
 )
 
 
@@ -237,19 +269,26 @@ _GIVE_BACK = text(
 )
 
 
-def request_cancel(connection: Connection, job_id: UUID) -> bool:
-    """Ask for a job to stop, waiting or running; whether it was still alive. It ends at its next claim or renewal."""
-    return (
-        connection.execute(
-            text(
-                """
-                UPDATE job SET
-                    cancel_requested_at = coalesce(cancel_requested_at, now()),
-                    run_at = CASE WHEN state = 'ready' THEN least(run_at, now()) ELSE run_at END
-                WHERE id = :id AND state IN ('ready', 'running')
-                """
-            ),
-            {"id": job_id},
-        ).rowcount
-        > 0
+def request_cancel(connection: Connection, job_id: UUID, by: str | None = None) -> bool:
+    """Ask for a job to stop, waiting or running; whether it was still alive. It ends at its next claim or renewal.
+
+    A waiting one is claimed for that at once, whenever it was to run. Asking twice is asking once.
+    """
+    return connection.execute(_REQUEST_CANCEL, {"id": job_id, "by": by}).first() is not None
+
+
+_REQUEST_CANCEL = text(
+    """
+    WITH asked AS (
+        UPDATE job SET
+            cancel_requested_at = coalesce(cancel_requested_at, now()),
+            hinted_at = CASE WHEN cancel_requested_at IS NULL AND state = 'ready' THEN NULL ELSE hinted_at END
+        WHERE id = :id AND state IN ('ready', 'running')
+        RETURNING id, attempt, fence, cancel_requested_at = now() AS is_first
+    ), logged AS (
+        INSERT INTO job_event (job_id, event, attempt, fence, "by")
+        SELECT id, 'cancel_requested', attempt, fence, :by FROM asked WHERE is_first
     )
+    SELECT id FROM asked
+    """
+)

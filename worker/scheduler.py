@@ -11,11 +11,10 @@ from typing import Any
 import structlog
 from celery.beat import Scheduler
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
 from beat_schedule import ENTRIES, Entry
 from worker.clock import due_slots, next_slot
-from worker.database import Database
+from worker.database import DATABASE_ERRORS, Database
 from worker.enqueue import Enqueued, enqueue
 from worker.job import declared
 from worker.settings import load_settings
@@ -42,7 +41,7 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
                 since = last.get(entry.kind, self._seen_since)
                 for slot in due_slots(entry.schedule, last=since, now=now, missed=entry.missed):
                     self._enqueue(entry, slot)
-        except DBAPIError as error:
+        except DATABASE_ERRORS as error:
             _log.warning("clock.database_away", error=type(error).__name__)
             return float(self.max_interval)
         coming = min(next_slot(entry.schedule, now) for entry in ENTRIES)

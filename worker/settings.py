@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     allow_private_providers: bool = False
     """Sandbox configurations may call this machine, private networks and plain http. Never set where real ones run."""
 
-    extra_provider_ports: frozenset[int] = frozenset()
+    extra_provider_ports: frozenset[int] | None = None
     """Ports beside 443 on which providers may be called, as a JSON list."""
 
     local_limit_share: float = Field(0.1, gt=0, le=1)

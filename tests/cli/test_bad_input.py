@@ -98,5 +98,5 @@ def test_help_loads_neither_celery_nor_the_database_nor_the_development_servers(
 def test_help_names_every_command(tmp_path: Path) -> None:
     answer = run_worker("--help", cwd=tmp_path, environment=clean_environment())
     assert answer.returncode == 0
-    for command in ("up", "demo", "migrate", "seed", "sandbox", "api", "enqueue"):
+    for command in ("up", "demo", "migrate", "seed", "sandbox", "api", "enqueue", "jobs", "queues"):
         assert f" {command} " in answer.stdout

@@ -41,7 +41,7 @@ def dispatcher(settings: Settings, db: Database) -> Iterator[Dispatcher]:
     hints = Hints(settings.celery_broker_url)
     dispatcher = Dispatcher(settings, db, hints, Room(ROOM), ["verification"])
     yield dispatcher
-    dispatcher.stop()
+    dispatcher.close()
     hints.close()
 
 
@@ -105,5 +105,5 @@ def test_it_outlives_a_broker_that_is_away(settings: Settings, db: Database) -> 
     dispatcher.start()
     until(lambda: job(db, dead)["state"] == "ready")
     assert hints.depth("verification") is None
-    dispatcher.stop()
+    dispatcher.close()
     hints.close()

@@ -1,0 +1,72 @@
+"""`worker clients`: an operator lets an application in, looks who is in, and shuts one out."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from tests.cli.operator import Worker, read, refused, said
+from tests.cli.processes import run_worker
+from tests.conftest import environment_of
+from worker.api import clients as rows
+from worker.api import tokens
+from worker.api.tokens import Origin, Refused
+from worker.database import Database
+from worker.settings import Settings
+
+MAY = ("--scope", "jobs:read", "--tenant", "T1")
+
+
+@pytest.fixture
+def clients(settings: Settings, tmp_path: Path) -> Worker:
+    return partial(run_worker, "clients", cwd=tmp_path, environment=environment_of(settings, tmp_path))
+
+
+def test_a_client_is_made_listed_and_disabled(clients: Worker, db: Database) -> None:
+    more = ("--scope", "jobs:write", "--tenant", "T2", "--per-minute", "7", "--per-hour", "70", "--lasts", "90d")
+    made = read(clients("add", "Quotes", *MAY, *more, "--json"))
+    with db.transaction() as connection:
+        known = rows.find(connection, made["client_id"])
+    assert known is not None
+    assert rows.is_secret(known, made["client_secret"])
+    assert not rows.is_secret(known, made["client_secret"] + "x")
+    (line,) = read(clients("list", "--json"))
+    assert line.pop("created_at") < line.pop("expires_at")
+    assert line == {
+        "client_id": made["client_id"], "name": "Quotes", "scopes": ["jobs:read", "jobs:write"],
+        "tenants": ["T1", "T2"], "rate_limit_per_minute": 7, "rate_limit_per_hour": 70, "is_active": True,
+    }  # fmt: skip
+    with db.transaction() as connection:
+        token = tokens.issue(connection, known.id, ["jobs:read"], Origin(None, None))
+    assert said(clients("disable", made["client_id"])) == f"Disabled {made['client_id']}; 1 access token revoked.\n"
+    with db.transaction() as connection:
+        assert tokens.caller(connection, token, Origin(None, None)) == Refused("revoked_token")
+    printed = said(clients("list"))
+    assert "disabled" in printed
+    assert made["client_secret"] not in printed
+
+
+def test_the_secret_is_printed_once_and_stored_as_a_hash(clients: Worker, db: Database) -> None:
+    answer = clients("add", "Quotes", *MAY)
+    assert answer.returncode == 0
+    assert "not shown again" in answer.stderr
+    secret = answer.stdout.split()[-1]
+    assert len(secret) >= 43, "256 bits in base64"
+    assert secret not in answer.stderr
+    with db.transaction() as connection:
+        row = connection.execute(text("SELECT client::text FROM oauth2_clients AS client")).scalar_one()
+    assert "$argon2id$" in row
+    assert secret not in row
+
+
+def test_what_cannot_be_done_is_said_in_a_sentence(clients: Worker, db: Database) -> None:
+    assert "there is no scope jobs:all; scopes are" in refused(
+        clients("add", "Q", "--tenant", "T", "--scope", "jobs:all")
+    )
+    assert "name at least one tenant" in refused(clients("add", "Q", "--scope", "jobs:read", "--tenant", " "))
+    assert "1 to 100 characters" in refused(clients("add", "", *MAY))
+    assert "1 to 1000000 requests" in refused(clients("add", "Q", *MAY, "--per-minute", "0"))
+    assert "3650 days at the most" in refused(clients("add", "Q", *MAY, "--lasts", "99999999d"))
+    assert "there is no client nobody" in refused(clients("disable", "nobody"))
+    assert read(clients("list", "--json")) == []

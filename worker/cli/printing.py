@@ -1,0 +1,57 @@
+"""Tables for people and JSON for programs, both on standard output."""
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_WIDTH_OF_A_FILE = 200
+"""Where nobody has said how wide it is: ids must not be broken in two."""
+
+
+def print_json(value: Any) -> None:
+    """Dataclasses, times and ids as JSON; lengths of time in seconds."""
+    sys.stdout.write(orjson.dumps(value, default=_plain, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z).decode() + "\n")
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """The first column, which names the row, is never broken."""
+    table = Table(box=None, pad_edge=False)
+    for number, heading in enumerate(headings):
+        table.add_column(heading, overflow="fold", no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*(Text(cell(value)) for value in row))
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH_OF_A_FILE
+    Console(width=width, highlight=False).print(table)
+
+
+def cell(value: Any) -> str:
+    """A value as people read it, in one line that moves no terminal's cursor."""
+    match value:
+        case None:
+            return ""
+        case datetime():
+            return f"{value:%Y-%m-%d %H:%M:%S}"
+        case timedelta():
+            return age(value)
+    return "".join(character if character.isprintable() else " " for character in str(value))
+
+
+def age(length: timedelta) -> str:
+    """The two largest units: `3d 4h`, `5m 12s`, `0s`."""
+    seconds = max(0, int(length.total_seconds()))
+    parts = {"d": seconds // 86400, "h": seconds // 3600 % 24, "m": seconds // 60 % 60, "s": seconds % 60}
+    told = [f"{number}{unit}" for unit, number in parts.items() if number][:2]
+    return " ".join(told) or "0s"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    raise TypeError

@@ -1,0 +1,56 @@
+"""One transaction for a command of an operator, and the name under which it is done."""
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+from worker.cli.database import reaching
+from worker.cli.duration import parse_duration
+from worker.database import Database
+from worker.errors import BadRequest
+from worker.settings import load_settings
+
+
+@contextmanager
+def transaction(purpose: str) -> Iterator[Connection]:
+    """A transaction on the database of the settings, committed at the end. Raises `Misconfigured` if it is away."""
+    database = Database(load_settings())
+    try:
+        with reaching(purpose), database.transaction() as connection:
+            yield connection
+    finally:
+        database.close()
+
+
+def actor(by: str | None) -> str:
+    """The name given, or that of the operating system's user. Raises `BadRequest` where there is neither."""
+    if by is None:
+        try:
+            by = getpass.getuser()
+        except (OSError, KeyError):  # a container's user without a name: Python 3.13 says OSError
+            raise BadRequest("no_name", "this user has no name here: say who you are with --by") from None
+    if not by.strip():
+        raise BadRequest("no_name", "say who you are: --by must not be empty")
+    return by.strip()
+
+
+def ago(connection: Connection, length: str | None) -> datetime | None:
+    """The moment that lies `length` (`2h`) back, by the database's clock. Raises `BadRequest`."""
+    return _moment(connection, length, -1)
+
+
+def ahead(connection: Connection, length: str | None) -> datetime | None:
+    """The moment that lies `length` ahead, by the database's clock. Raises `BadRequest`."""
+    return _moment(connection, length, 1)
+
+
+def _moment(connection: Connection, length: str | None, sign: int) -> datetime | None:
+    if length is None:
+        return None
+    moment: datetime = connection.execute(
+        text("SELECT now() + :length"), {"length": sign * parse_duration(length)}
+    ).scalar_one()
+    return moment
