@@ -14,12 +14,11 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic import command
-from alembic.config import Config
 
-import migrations
 from worker.crypto import new_key
 from worker.database import Database
 from worker.dev.embedded import EmbeddedServers
+from worker.schema import alembic_config
 from worker.settings import Settings
 
 OUTSIDE = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL", "BROKER_URL", "ENCRYPTION_KEYS", "BLIND_INDEX_KEY")
@@ -127,8 +126,7 @@ def environment_of(settings: Settings, home: Path) -> dict[str, str]:
 
 def migrate(urls: DatabaseUrls, revision: str = "head") -> None:
     """Bring a database to a revision, with the rights of the application's role."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config = alembic_config()
     engine = sa.create_engine(urls.owner_url.replace("postgresql://", "postgresql+psycopg://"), poolclass=sa.NullPool)
     with engine.connect() as connection:
         config.attributes["connection"] = connection

@@ -9,10 +9,12 @@ from typing import Any
 
 import psycopg
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
-from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, TimeoutError
 
+from worker.errors import Misconfigured
 from worker.settings import Settings
 
+_NOT_MIGRATED = ("42P01", "42883")  # undefined table, undefined function
 _AFTER_COMMIT = "after_commit"
 
 
@@ -94,3 +96,18 @@ def sqlstate(error: DBAPIError) -> str | None:
     """The five characters PostgreSQL gave the error, if it was PostgreSQL that spoke."""
     original: Any = error.orig
     return getattr(original, "sqlstate", None)
+
+
+@contextmanager
+def reaching(purpose: str) -> Iterator[None]:
+    """Raise `Misconfigured` instead of a traceback where the database does not answer or was not migrated."""
+    try:
+        yield
+    except OperationalError as error:
+        # The driver's message names host, port and role, and never the password.
+        reason = str(error.orig).strip().splitlines()[0]
+        raise Misconfigured(f"cannot {purpose}: the database does not answer ({reason})") from None
+    except ProgrammingError as error:
+        if sqlstate(error) not in _NOT_MIGRATED:
+            raise
+        raise Misconfigured(f"cannot {purpose}: the database is not up to date, run `worker migrate` first") from None

@@ -32,10 +32,9 @@ def verification(
 
     With --wait, exit status 1 if the job does not end as done.
     """
-    from worker.cli.database import reaching
     from worker.cli.duration import parse_duration
     from worker.cli.follow import follow
-    from worker.database import Database
+    from worker.database import Database, reaching
     from worker.enqueue import enqueue_verification
     from worker.settings import load_settings
 

@@ -7,7 +7,7 @@ import typer
 
 def migrate() -> None:
     """Bring the database to the newest revision. Safe to repeat, and from two places at once."""
-    from worker.cli.migrate import migrate as upgrade
+    from worker.schema import migrate as upgrade
 
     before, after = upgrade()
     if before == after:
@@ -20,9 +20,8 @@ def seed(
     sandbox_url: Annotated[str, typer.Option(help="Where `worker sandbox` answers.")] = "http://127.0.0.1:8081",
 ) -> None:
     """Add sample rows for trying things out: the way to the sandbox, and its people as drivers. Safe to repeat."""
-    from worker.cli.database import reaching
     from worker.crypto import Keyring
-    from worker.database import Database
+    from worker.database import Database, reaching
     from worker.dev.demo import sample
     from worker.errors import BadRequest
     from worker.settings import load_settings

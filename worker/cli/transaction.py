@@ -7,9 +7,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from worker.cli.database import reaching
 from worker.cli.duration import parse_duration
-from worker.database import Database
+from worker.database import Database, reaching
 from worker.errors import BadRequest
 from worker.settings import load_settings
 

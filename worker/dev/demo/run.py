@@ -12,7 +12,6 @@ from statistics import median
 
 from rich.console import Console
 
-from worker.cli.migrate import migrate
 from worker.crypto import Keyring
 from worker.database import Database
 from worker.dev.demo import ledger, report
@@ -29,6 +28,7 @@ from worker.dev.system.ports import choose
 from worker.dev.system.readiness import listeners
 from worker.dev.system.supervisor import Supervisor
 from worker.errors import Misconfigured, WorkerError
+from worker.schema import migrate
 from worker.settings import Settings, load_settings
 
 TIMEOUT_S = 2
@@ -164,6 +164,7 @@ def _settings(home: Home, servers: EmbeddedServers) -> Settings:
         DATABASE_URL=servers.database_url,
         MIGRATION_DATABASE_URL=servers.migration_database_url,
         REDIS_URL=servers.redis_url,
+        WORKER_ALLOW_PRIVATE_PROVIDERS="true",  # the sandbox listens on this machine
     )
     return load_settings()
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from worker.cli.migrate import migrate
 from worker.crypto import Keyring
 from worker.database import Database
 from worker.dev.demo.sample import INTEGRATION, seed
@@ -26,6 +25,7 @@ from worker.dev.system.ports import choose
 from worker.dev.system.readiness import accepts, answers, listeners
 from worker.dev.system.supervisor import Supervisor
 from worker.errors import Misconfigured
+from worker.schema import migrate
 from worker.settings import Settings, load_settings
 
 SERVERS = ("DATABASE_URL", "REDIS_URL")
@@ -155,6 +155,7 @@ def _start_servers(home: Home, stack: ExitStack) -> EmbeddedServers:
         "DATABASE_URL": servers.database_url,
         "MIGRATION_DATABASE_URL": servers.migration_database_url,
         "REDIS_URL": servers.redis_url,
+        "WORKER_ALLOW_PRIVATE_PROVIDERS": "true",  # the sandbox listens on this machine
         **home.keys(),
     }
     os.environ.update(variables)

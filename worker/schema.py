@@ -9,9 +9,16 @@ from alembic.util import CommandError
 from sqlalchemy import NullPool, create_engine
 
 import migrations
-from worker.cli.database import reaching
+from worker.database import reaching
 from worker.errors import Misconfigured
 from worker.settings import load_settings
+
+
+def alembic_config() -> Config:
+    """Where the migrations of the installed package lie, whatever the working directory."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
+    return config
 
 
 def migrate() -> tuple[str | None, str | None]:
@@ -20,8 +27,7 @@ def migrate() -> tuple[str | None, str | None]:
     Raises `Misconfigured` if the server is away, too old, or lacks the application's role.
     """
     settings = load_settings()
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
+    config = alembic_config()
     engine = create_engine(settings.migration_url, poolclass=NullPool, hide_parameters=True)
     with reaching("migrate"), engine.connect() as connection:
         before = MigrationContext.configure(connection).get_current_revision()
