@@ -4,9 +4,21 @@ Configurations, mappings and permissions hang on a scope (system, program, produ
 whole, its defaults included.
 """
 
+from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, UniqueConstraint, false, text, true
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Numeric,
+    String,
+    UniqueConstraint,
+    false,
+    text,
+    true,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Audited, Base, BigId, choice
@@ -55,7 +67,8 @@ class IntegrationConfiguration(Audited, Base):
     """How an API is called in one environment for one scope.
 
     `retry_attempts` counts calls after the first; `cache_ttl_hours` 0 keeps no answer. Secrets inside `auth_config` are
-    ciphertext leaves of the form `{"$enc": "..."}`.
+    ciphertext leaves of the form `{"$enc": "..."}`. The two limits count for all calls with the same credentials,
+    whatever process makes them; NULL is no limit.
     """
 
     __tablename__ = "integration_configuration"
@@ -73,6 +86,9 @@ class IntegrationConfiguration(Audited, Base):
         CheckConstraint("timeout_seconds > 0", name="timeout_seconds"),
         CheckConstraint("retry_attempts >= 0", name="retry_attempts"),
         CheckConstraint("cache_ttl_hours >= 0", name="cache_ttl_hours"),
+        # PostgreSQL's NaN is greater than every number, so the upper end refuses it too.
+        CheckConstraint("max_requests_per_second BETWEEN 0.001 AND 100000", name="max_requests_per_second"),
+        CheckConstraint("max_calls_in_flight > 0", name="max_calls_in_flight"),
         Index("idx_integration_configuration_level", "configuration_level"),
         {"info": CONFIGURATION},
     )
@@ -90,6 +106,8 @@ class IntegrationConfiguration(Audited, Base):
     timeout_seconds: Mapped[int] = mapped_column(server_default=text("30"))
     retry_attempts: Mapped[int] = mapped_column(server_default=text("3"))
     cache_ttl_hours: Mapped[int] = mapped_column(server_default=text("24"))
+    max_requests_per_second: Mapped[Decimal | None] = mapped_column(Numeric)
+    max_calls_in_flight: Mapped[int | None]
 
 
 class IntegrationNode(Audited, Base):

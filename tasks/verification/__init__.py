@@ -2,5 +2,7 @@
 
 Promises: an answer about another person is never taken for one about ours; an error leaves driver, licence and
 address as they were; a call is not repeated once its answer is here; none lasts longer than its configuration allows.
-`task.py` is the door, `store.py`, `token_store.py` and `client.py` touch the world, every other file decides.
+Nor are calls made into our own network, nor more of them than an account allows, nor to a provider that is down.
+`task.py` is the door, `store.py`, `token_store.py`, `gate_store.py` and `client.py` touch the world, every other file
+decides.
 """

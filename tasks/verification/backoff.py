@@ -22,9 +22,19 @@ def wait_s(retry: int, retry_after_s: float | None, random: float) -> float:
     return random * min(CAP_S, BASE_S * 2.0 ** min(retry, 16))
 
 
+def patience_s(left_s: float, timeout_s: float) -> float:
+    """How long to wait where we are: a short nap, after which the run still has time for a whole call."""
+    return max(0.0, min(IN_PLACE_S, IN_PLACE_SHARE * left_s, left_s - timeout_s))
+
+
 def is_short(wait_s: float, left_s: float, timeout_s: float) -> bool:
-    """Whether to wait where we are: a short nap, after which the run still has time for a whole call."""
-    return wait_s <= min(IN_PLACE_S, IN_PLACE_SHARE * left_s) and left_s - wait_s >= timeout_s
+    """Whether such a wait is waited where we are, and not by the job's row."""
+    return wait_s <= patience_s(left_s, timeout_s) and left_s >= timeout_s
+
+
+def spread_s(wait_s: float, random: float) -> float:
+    """A little more than `wait_s`, each time another: whoever waits for one moment should not come at one moment."""
+    return wait_s + random * min(10.0, 0.5 + 0.2 * wait_s)
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:

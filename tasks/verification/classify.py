@@ -11,6 +11,7 @@ class Trouble(StrEnum):
     NOT_CONNECTED = "not_connected"  # name not found, refused, handshake broken: the request did not leave
     BAD_CERTIFICATE = "bad_certificate"
     BAD_ADDRESS = "bad_address"  # no connection is possible to such a URL
+    ADDRESS_REFUSED = "address_refused"  # a place that configured URLs must not lead to: nothing was sent
     TIMED_OUT = "timed_out"
     CONNECTION_LOST = "connection_lost"
     CUT_SHORT = "cut_short"  # the body ended before its announced length
@@ -58,6 +59,7 @@ _TROUBLES = {
     Trouble.NOT_CONNECTED: Verdict(Meaning.TRANSIENT, "provider_unreachable", was_answered=False),
     Trouble.BAD_CERTIFICATE: Verdict(Meaning.PERMANENT, "bad_certificate", was_answered=False),
     Trouble.BAD_ADDRESS: Verdict(Meaning.PERMANENT, "configuration_error", was_answered=False),
+    Trouble.ADDRESS_REFUSED: Verdict(Meaning.PERMANENT, "address_refused", was_answered=False),
     Trouble.TIMED_OUT: Verdict(Meaning.TRANSIENT, "provider_timeout", was_answered=False, is_timeout=True),
     Trouble.CONNECTION_LOST: Verdict(Meaning.TRANSIENT, "connection_lost", was_answered=False),
     Trouble.CUT_SHORT: Verdict(Meaning.TRANSIENT, "connection_lost", was_answered=False),

@@ -35,6 +35,11 @@ class ClientCredentials:
     scope: str | None
     cache_key: str
 
+    @property
+    def holder(self) -> str:
+        """Who calls, as the provider knows him: equal for all configurations that share a login."""
+        return f"{self.token_url} {self.client_id}"
+
     def form(self) -> dict[str, str]:
         """The token request. Identifier and secret go into the body: how to escape them for a Basic header is read
         differently by different servers."""
@@ -52,6 +57,11 @@ class Signature:
 
     header: str
     value: str
+
+    @property
+    def holder(self) -> str:
+        """As for `ClientCredentials`; a secret here."""
+        return f"{self.header} {self.value}"
 
 
 Credentials = ClientCredentials | Signature

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+from models.vocabularies import Environment
 from worker.errors import Misconfigured
 from worker.outcomes import GiveUp
 
@@ -37,16 +38,23 @@ class PostalAddress:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """How the provider is called on this request's behalf. Secrets in `auth_config` are ciphertext."""
+    """How the provider is called on this request's behalf. Secrets in `auth_config` are ciphertext.
+
+    The two limits count for everybody who calls with the same credentials; None is no limit.
+    """
 
     configuration_id: int
     integration_code: str
+    environment: Environment
+    is_required: bool
     auth_type: str
     auth_config: Mapping[str, Any]
     url: str
     timeout_s: int
     retry_attempts: int
     cache_ttl_hours: int
+    max_requests_per_second: float | None
+    max_calls_in_flight: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +97,16 @@ def question(row: Any, time_left: timedelta | None, new_key: str) -> Question | 
         account=Account(
             row.configuration_id,
             row.integration_code,
+            row.environment,
+            row.is_required,
             row.auth_type,
             row.auth_config,
             url,
             row.timeout_seconds,
             row.retry_attempts,
             row.cache_ttl_hours,
+            None if row.max_requests_per_second is None else float(row.max_requests_per_second),
+            row.max_calls_in_flight,
         ),
         subject=Subject(row.first_name, row.last_name, row.date_of_birth, row.state_code),
         sealed_license_number=row.license_number,

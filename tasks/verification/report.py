@@ -14,6 +14,7 @@ _TROUBLES = {
     Trouble.NOT_CONNECTED: "The provider can't be reached",
     Trouble.BAD_CERTIFICATE: "The provider's certificate is not valid",
     Trouble.BAD_ADDRESS: "No connection is possible to the configured URL",
+    Trouble.ADDRESS_REFUSED: "The configured host may not be called",
     Trouble.TIMED_OUT: "The provider did not answer in time",
     Trouble.CONNECTION_LOST: "The connection to the provider broke",
     Trouble.CUT_SHORT: "The provider's answer broke off",
@@ -55,6 +56,6 @@ def sentence(reading: Reading, verdict: Verdict, account: Account) -> str:
     """What went wrong, for operators: codes and ids only."""
     event = reading.event
     text = str(event) if isinstance(event, Status) else reading.problem.rstrip(".") or _TROUBLES[event]
-    if verdict.code == "configuration_error":
+    if verdict.code in ("configuration_error", "address_refused"):
         text += f"; look at configuration {account.configuration_id}"
     return f"{text}."

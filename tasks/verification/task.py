@@ -9,9 +9,11 @@ import orjson
 from tenacity import AsyncRetrying, RetryCallState
 
 from tasks.verification import backoff, store
+from tasks.verification.address import host_of
 from tasks.verification.classify import Meaning, Status, Verdict, classify
 from tasks.verification.client import Exchange, Provider, open_provider
 from tasks.verification.credentials import Credentials, read_credentials
+from tasks.verification.gate import Closed, Ending, Visit, ending_of, is_about_account
 from tasks.verification.mapping import Findings, findings
 from tasks.verification.progress import Progress
 from tasks.verification.question import Question, headers, next_key, request_body
@@ -19,7 +21,7 @@ from tasks.verification.report import Report, kept_headers, sentence
 from worker.crypto import Place, Undecipherable
 from worker.errors import Misconfigured
 from worker.job import job
-from worker.outcomes import Done, GiveUp, Outcome, Retry
+from worker.outcomes import Done, GiveUp, Outcome, Retry, Snooze
 
 DEADLINE_S = 120
 RUN_S = DEADLINE_S - 5.0
@@ -41,7 +43,8 @@ async def verify(question: Question, provider: Provider) -> Outcome[Report]:
     """Ask, as often as the configuration allows, and say what the answer means.
 
     Short waits are waited here, long ones by the job's row. A call whose fate is unknown is repeated under its
-    Idempotency-Key; after an answer the next call has a key of its own, or the provider would repeat itself.
+    Idempotency-Key; after an answer the next call has a key of its own, or the provider would repeat itself. Each call
+    passes the gate; what it and the provider postpone, and failures of an outage, cost neither attempt nor retry.
     """
     try:
         credentials = read_credentials(question.account, provider.keyring)
@@ -54,30 +57,54 @@ async def verify(question: Question, provider: Provider) -> Outcome[Report]:
     retrying = AsyncRetrying(
         retry=lambda state: _call_of(state).may_be_repeated,
         wait=lambda state: _call_of(state).wait_s,
-        stop=lambda state: not backoff.is_short(_call_of(state).wait_s, run.left_s(), question.account.timeout_s),
+        stop=lambda state: not run.repeats_here(_call_of(state)),
         retry_error_callback=_call_of,
         sleep=asyncio.sleep,
     )
-    call: _Call = await retrying(run.call)
+    try:
+        call: _Call = await retrying(run.call)
+    except _NotNow as refused:
+        return run.come_back(refused.closed)
 
     if call.verdict.meaning is Meaning.ANSWER:
         return Done(run.report(call, _findings(question, license_number, call)))
     said = sentence(call.exchange.reading, call.verdict, question.account)
-    if not call.may_be_repeated or run.is_too_late(call.wait_s):
+    if call.outage_s is not None:
+        return run.come_back(Closed(call.outage_s, is_breaker=True))
+    if not call.may_be_repeated:
+        return GiveUp(call.verdict.code, said, run.report(call))
+    if call.is_asked_to_wait and (call.wait_s > RUN_S or run.is_too_late(call.wait_s)):
+        return run.come_back(Closed(call.wait_s, is_breaker=False))
+    if run.is_too_late(call.wait_s):
         return GiveUp(call.verdict.code, said, run.report(call))
     spent = replace(run.report(call), retry_count=call.progress.retries + 1)
+    if call.is_held_back:
+        return Snooze("too many calls fail: retries take turns", timedelta(seconds=call.wait_s), spent)
     return Retry(call.verdict.code, timedelta(seconds=call.wait_s), said, spent)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Call:
-    """A call that is over: what happened, what it means, and the wait before another one."""
+    """A call that is over: what happened, what it means, and the wait before another one.
+
+    `outage_s`: it failed because the provider does, and so will others for that long.
+    """
 
     exchange: Exchange
     verdict: Verdict
     progress: Progress
     may_be_repeated: bool
     wait_s: float
+    is_asked_to_wait: bool
+    is_held_back: bool
+    outage_s: float | None
+
+
+class _NotNow(Exception):
+    """The gate is closed: no call is made, none is spent."""
+
+    def __init__(self, closed: Closed) -> None:
+        self.closed = closed
 
 
 def _call_of(state: RetryCallState) -> _Call:
@@ -103,19 +130,71 @@ class _Run:
         self._started = asyncio.get_running_loop().time()
 
     async def call(self) -> _Call:
-        if self._last is not None:
-            self._progress = self._progress.after(self._last.verdict)
-        account, progress = self._question.account, self._progress
-        exchange = await self._provider.call(
-            account.url, self._body, headers(self._question, progress.key), self._credentials, account.timeout_s
-        )
+        """Raises `_NotNow` where the gate lets nobody through for longer than a nap."""
+        progress = self._progress if self._last is None else self._progress.after(self._last.verdict)
+        account, gate = self._question.account, self._provider.gate
+        visit = self._visit(is_first=progress.retries == 0)
+        leave = await gate.enter(visit, backoff.patience_s(self.left_s(), account.timeout_s))
+        if isinstance(leave, Closed):
+            raise _NotNow(leave)
+        self._progress = progress
+        try:
+            exchange = await self._provider.call(
+                account.url,
+                self._body,
+                headers(self._question, progress.key),
+                self._credentials,
+                account.timeout_s,
+                is_sandbox=account.environment == "sandbox",
+            )
+        except asyncio.CancelledError:
+            await gate.leave(visit, leave, Ending.SILENT)
+            raise
         event = exchange.reading.event
         verdict = classify(event)
-        header = event.retry_after if isinstance(event, Status) else None
-        wait_s = backoff.wait_s(progress.retries, backoff.parse_retry_after(header, datetime.now(UTC)), _dice.random())
         may_be_repeated = progress.allows_retry(verdict, account.retry_attempts)
-        self._last = _Call(exchange, verdict, progress, may_be_repeated, wait_s)
+        header = event.retry_after if isinstance(event, Status) else None
+        retry_after_s = backoff.parse_retry_after(header, datetime.now(UTC))
+        after = await gate.leave(
+            visit,
+            leave,
+            ending_of(event, verdict),
+            wants_retry=may_be_repeated,
+            retry_after_s=retry_after_s,
+            is_about_account=is_about_account(exchange.headers),
+        )
+        wait_s = max(backoff.wait_s(progress.retries, retry_after_s, _dice.random()), after.held_back_s or 0.0)
+        self._last = _Call(
+            exchange,
+            verdict,
+            progress,
+            may_be_repeated,
+            wait_s,
+            is_asked_to_wait=retry_after_s is not None,
+            is_held_back=after.held_back_s is not None,
+            # The probe that failed comes back after the others: it may have failed for a reason of its own.
+            outage_s=after.open_for_s and after.open_for_s * (1.5 if leave.is_probe else 1.0),
+        )
         return self._last
+
+    def repeats_here(self, call: _Call) -> bool:
+        """Whether another call is made in this run."""
+        if call.outage_s is not None or call.is_held_back:
+            return False
+        return backoff.is_short(call.wait_s, self.left_s(), self._question.account.timeout_s)
+
+    def come_back(self, closed: Closed) -> Outcome[Report]:
+        """Later, with no attempt and no retry spent; unless the deadline is nearer and the answer is not required."""
+        account = self._question.account
+        made = None if self._last is None else self.report(self._last)
+        if not closed.is_breaker:
+            until = datetime.now(UTC) + timedelta(seconds=closed.wait_s)
+            return Snooze(f"limited until {until:%Y-%m-%dT%H:%M:%SZ}", timedelta(seconds=closed.wait_s), made)
+        wait_s = backoff.spread_s(closed.wait_s, _dice.random())
+        host = host_of(account.url)
+        if not account.is_required and self.is_too_late(wait_s):
+            return GiveUp("circuit_open", f"Calls to {host} fail; it is asked again after the deadline.", made)
+        return Snooze(f"breaker of {host} open", timedelta(seconds=wait_s), made)
 
     def left_s(self) -> float:
         """Until the run has to be over."""
@@ -140,6 +219,20 @@ class _Run:
             transaction_id=reading.transaction_id,
             is_timeout=call.verdict.is_timeout,
             findings=found,
+        )
+
+    def _visit(self, *, is_first: bool) -> Visit:
+        account = self._question.account
+        provider = f"{account.integration_code}:{account.environment}"
+        return Visit(
+            provider,
+            host_of(account.url),
+            # Not the login itself: Redis holds no secret.
+            self._provider.keyring.blind_index(f"account|{provider}", self._credentials.holder)[:32],
+            account.max_requests_per_second,
+            account.max_calls_in_flight,
+            account.timeout_s,
+            is_first,
         )
 
     def _elapsed_s(self) -> float:

@@ -14,6 +14,7 @@ from sqlalchemy import table as table_clause
 from models.users import SYSTEM_USER_ID
 from tasks.verification.answer import Answer
 from tasks.verification.client import Provider, open_provider
+from tasks.verification.gate import RULES, Rules
 from tasks.verification.question import Account, PostalAddress, Question, Subject
 from tasks.verification.strict_json import parse
 from worker.crypto import Keyring, Place
@@ -59,12 +60,16 @@ def make_account(url: str = "http://127.0.0.1:1", auth_type: str = "oauth2", **c
     values: dict[str, Any] = {
         "configuration_id": 1,
         "integration_code": "DCS_HOUSEHOLD_DRIVERS",
+        "environment": "sandbox",
+        "is_required": False,
         "auth_type": auth_type,
         "auth_config": auth_config(auth_type, url),
         "url": f"{url}{PATH}",
         "timeout_s": 5,
         "retry_attempts": 3,
         "cache_ttl_hours": 24,
+        "max_requests_per_second": None,
+        "max_calls_in_flight": None,
     }
     return Account(**(values | changes))
 
@@ -139,7 +144,9 @@ def parsed(said: dict[str, Any]) -> Answer:
 
 
 @asynccontextmanager
-async def provider(redis_url: str = UNREACHABLE_REDIS, keyring: Keyring = KEYRING) -> AsyncIterator[Provider]:
+async def provider(
+    redis_url: str = UNREACHABLE_REDIS, keyring: Keyring = KEYRING, rules: Rules = RULES, **overrides: object
+) -> AsyncIterator[Provider]:
     """What the engine would open. Without a Redis unless a test is about it."""
     settings = Settings.model_validate(
         {
@@ -147,9 +154,11 @@ async def provider(redis_url: str = UNREACHABLE_REDIS, keyring: Keyring = KEYRIN
             "REDIS_URL": redis_url,
             "ENCRYPTION_KEYS": "unused",
             "BLIND_INDEX_KEY": "unused",
+            "allow_private_providers": True,
+            **overrides,
         }
     )
-    async with open_provider(Surroundings(settings, keyring)) as opened:
+    async with open_provider(Surroundings(settings, keyring), rules) as opened:
         yield opened
 
 

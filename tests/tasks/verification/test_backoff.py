@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.verification.backoff import CAP_S, LONGEST_RETRY_AFTER_S, is_short, parse_retry_after, wait_s
+from tasks.verification.backoff import (
+    CAP_S,
+    IN_PLACE_S,
+    IN_PLACE_SHARE,
+    LONGEST_RETRY_AFTER_S,
+    is_short,
+    parse_retry_after,
+    patience_s,
+    spread_s,
+    wait_s,
+)
 
 NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
 DICE = st.floats(0, 1, exclude_max=True)
@@ -83,3 +93,15 @@ def test_only_a_nap_that_leaves_time_for_a_call_is_waited_in_place(
     wait: float, left: float, timeout: float, short: bool
 ) -> None:
     assert is_short(wait, left, timeout) is short
+
+
+@given(left=st.floats(-10, 1000), timeout=st.floats(1, 90))
+def test_patience_never_reaches_into_the_time_of_a_call(left: float, timeout: float) -> None:
+    patience = patience_s(left, timeout)
+    assert 0 <= patience <= IN_PLACE_S
+    assert patience == 0 or (patience <= IN_PLACE_SHARE * left and left - patience >= timeout - 1e-9)
+
+
+@given(wait=st.floats(0, 86_400), dice=DICE)
+def test_those_who_wait_for_one_moment_come_after_it_and_soon(wait: float, dice: float) -> None:
+    assert wait <= spread_s(wait, dice) <= wait + 10

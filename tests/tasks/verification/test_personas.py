@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import text
@@ -22,7 +23,7 @@ from worker.database import Database
 from worker.dev.sandbox.personas import PERSONAS
 from worker.dev.sandbox.server import SandboxServer
 from worker.job import Finished, Job
-from worker.outcomes import Outcome, Retry
+from worker.outcomes import Outcome, Retry, Snooze
 
 DRIVERS = [persona for persona in PERSONAS if persona.api == "drivers"]
 
@@ -34,8 +35,12 @@ class Ended:
     outcome: Outcome[Any]
 
 
+def comes_back_soon(outcome: Outcome[Any]) -> bool:
+    return isinstance(outcome, Retry | Snooze) and outcome.after < timedelta(hours=1)
+
+
 def run_to_the_end(db: Database, jobs: list[Job], keyring: Keyring, redis_url: str) -> dict[int, Outcome[Any]]:
-    """Load, act and save all jobs together, again for those that want to retry, without their waits."""
+    """Load, act and save all jobs together, again for those that come back within the hour, without their waits."""
 
     async def act(inputs: dict[Any, Any], running: list[Job]) -> list[Outcome[Any]]:
         async with provider(redis_url, keyring) as opened:
@@ -49,7 +54,7 @@ def run_to_the_end(db: Database, jobs: list[Job], keyring: Keyring, redis_url: s
         with db.transaction() as connection:
             save(connection, [Finished(job, inputs[job.id], end) for job, end in zip(jobs, ends, strict=True)])
         outcomes |= {job.args["request_id"]: end for job, end in zip(jobs, ends, strict=True)}
-        jobs = [job for job, end in zip(jobs, ends, strict=True) if isinstance(end, Retry)]
+        jobs = [job for job, end in zip(jobs, ends, strict=True) if comes_back_soon(end)]
     return outcomes
 
 
@@ -88,9 +93,9 @@ def test_every_persona_ends_as_the_contract_says(
             )
             result = expected.result_status or "error"
             wanted = (
-                expected.request_status,
-                result,
-                result,
+                expected.request_status if expected.finishes else "pending",
+                result if expected.finishes else None,
+                result if expected.finishes else None,
                 expected.driver_status or "not_verified",
                 expected.license_status or "not_verified",
             )

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 from sqlalchemy import event, text
+from sqlalchemy.exc import IntegrityError
 
 from tasks.verification.mapping import findings
 from tasks.verification.question import Question, next_key, request_body
@@ -135,6 +136,46 @@ def test_a_question_holds_what_was_stored_and_its_request_is_sent(platform: Plat
         "Idempotency-Key": question.idempotency_key,
         "X-Correlation-Id": question.correlation_id,
     }
+
+
+def test_a_question_knows_the_limits_of_its_account(platform: Platform) -> None:
+    (question,) = platform.load(platform.ask())
+    account = question.account
+    assert (account.max_requests_per_second, account.max_calls_in_flight) == (None, None)
+    assert (account.environment, account.is_required) == ("sandbox", False)
+    platform.change(
+        """UPDATE integration_configuration
+           SET max_requests_per_second = 2.5, max_calls_in_flight = 7, is_required = true WHERE id = :id""",
+        id=platform.configuration_id,
+    )
+    (question,) = platform.load(platform.ask())
+    account = question.account
+    assert (account.max_requests_per_second, account.max_calls_in_flight, account.is_required) == (2.5, 7, True)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("max_requests_per_second", "0"),
+        ("max_requests_per_second", "-1"),
+        ("max_requests_per_second", "NaN"),
+        ("max_requests_per_second", "Infinity"),
+        ("max_calls_in_flight", "0"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused(platform: Platform, column: str, value: str) -> None:
+    with pytest.raises(IntegrityError, match=f"ck_integration_configuration_{column}"):
+        platform.change(f"UPDATE integration_configuration SET {column} = '{value}'")  # noqa: S608 - names of ours
+
+
+def test_a_run_put_off_keeps_its_retries_and_its_key(platform: Platform) -> None:
+    job = platform.ask()
+    (question,) = platform.load(job)
+    platform.save(Finished(job, question, Snooze("breaker of dcs.example open", timedelta(seconds=30))))
+    request = platform.request(job)
+    assert (request["request_status"], request["error_message"]) == ("pending", "breaker of dcs.example open")
+    (again,) = platform.load(job)
+    assert (again.retry_count, again.idempotency_key) == (0, question.idempotency_key)
 
 
 def test_a_run_after_a_crash_finds_the_key_of_the_one_before(platform: Platform) -> None:

@@ -16,7 +16,7 @@ from tasks.verification.task import verify
 from tests.tasks.verification.factories import auth_config, make_account, make_question, provider, seal
 from worker.dev.sandbox.personas import PERSONAS
 from worker.dev.sandbox.server import SandboxServer
-from worker.outcomes import Done, GiveUp, Outcome, Retry
+from worker.outcomes import Done, GiveUp, Outcome, Retry, Snooze
 
 PERSONA = {persona.scenario: persona for persona in PERSONAS if persona.api == "drivers"}
 
@@ -106,18 +106,25 @@ def test_retries_of_earlier_runs_count(sandbox: SandboxServer) -> None:
 
 
 def test_a_long_wait_is_left_to_the_row(sandbox: SandboxServer) -> None:
-    outcome = run(ask(sandbox, "503_retry_after_3600"))
+    outcome = run(ask(sandbox, "429", time_left_s=8.0))
     assert isinstance(outcome, Retry)
-    assert (outcome.code, outcome.after) == ("provider_unavailable", timedelta(hours=1))
+    assert (outcome.code, outcome.after) == ("rate_limited", timedelta(seconds=2))
     assert outcome.result is not None
     assert outcome.result.retry_count == 1
     assert len(keys(sandbox)) == 1
 
 
-def test_a_wait_beyond_the_jobs_deadline_is_not_begun(sandbox: SandboxServer) -> None:
-    outcome = run(ask(sandbox, "503_retry_after_3600", time_left_s=60.0))
-    assert isinstance(outcome, GiveUp)
-    assert outcome.code == "provider_unavailable"
+@pytest.mark.parametrize("time_left_s", [None, 60.0])
+def test_a_provider_that_asks_for_more_than_there_is_costs_no_retry(
+    sandbox: SandboxServer, time_left_s: float | None
+) -> None:
+    outcome = run(ask(sandbox, "503_retry_after_3600", time_left_s=time_left_s))
+    assert isinstance(outcome, Snooze)
+    assert outcome.reason.startswith("limited until 2")
+    assert outcome.after == timedelta(hours=1)
+    assert outcome.result is not None
+    assert (outcome.result.retry_count, outcome.result.status_code) == (0, 503)
+    assert len(keys(sandbox)) == 1
 
 
 def test_a_nap_is_left_to_the_row_when_no_call_fits_after_it(sandbox: SandboxServer) -> None:
@@ -216,7 +223,7 @@ def test_nothing_personal_is_said_in_any_outcome_or_log(
             return list(await asyncio.gather(*(verify.act(question, opened) for question in questions)))
 
     outcomes = asyncio.run(everybody())
-    assert {type(outcome) for outcome in outcomes} == {Done, GiveUp, Retry}
+    assert {type(outcome) for outcome in outcomes} == {Done, GiveUp, Snooze}
     said = caplog.text + "".join(map(repr, outcomes))
     numbers = [persona.license_number or "" for persona in PERSONA.values()]
     secrets = ["Canary", "1983-12-31", "78799", "sandbox-secret", "Bearer ", *numbers]

@@ -51,7 +51,7 @@ async def ask(opened: Provider, url: str, number: str, config: dict[str, Any]) -
     question = make_question(BY_LICENSE[number], account)
     headers = {"Idempotency-Key": str(uuid4()), "X-Correlation-Id": str(uuid4())}
     body = orjson.dumps(request_body(question, number))
-    return await opened.call(account.url, body, headers, read_credentials(account, KEYRING), 10)
+    return await opened.call(account.url, body, headers, read_credentials(account, KEYRING), 10, is_sandbox=True)
 
 
 async def ask_at_once(

@@ -10,7 +10,7 @@ not in the table behaves like `ok`, with the data asked about echoed.
 from dataclasses import dataclass
 from typing import Literal
 
-JobState = Literal["done", "failed"]
+JobState = Literal["done", "failed", "ready"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,11 @@ class Expected:
 
     `result_status` is that of the household and licence results of a completed request, else None. Of the driver's and
     the licence's status, None means: as it was before. `finishes` is false where the provider asks for
-    a wait longer than anyone watches.
+    a wait longer than anyone watches: there the job stays ready and the request pending.
     """
 
     job_state: JobState = "done"
-    request_status: Literal["completed", "failed", "timeout"] = "completed"
+    request_status: Literal["completed", "failed", "timeout", "pending"] = "completed"
     result_status: Literal["verified", "partial", "failed", "not_found"] | None = None
     driver_status: Literal["verified", "partial", "failed"] | None = None
     license_status: Literal["not_verified", "verified", "invalid", "expired", "suspended"] | None = None
@@ -65,7 +65,7 @@ NOT_FOUND = Expected("done", "completed", "not_found", "failed", "not_verified")
 MISMATCH = Expected("done", "completed", "failed", "failed", "invalid")
 FAILED = Expected("failed", "failed")
 TIMEOUT = Expected("failed", "timeout")
-UNFINISHED = Expected("failed", "failed", finishes=False)
+UNFINISHED = Expected("ready", "pending", finishes=False)
 ANSWERED = Expected("done", "completed")  # what the answer means is for a person to decide
 
 

@@ -1,0 +1,210 @@
+"""The gate in Redis: breakers, limits and retry budgets that all processes share; a script before a call, one after it.
+
+Redis' clock is the only one. Its memory may be emptied at any time: breakers then begin closed, accounts unlearnt.
+While it is away calls are let through and counted in the log; an account with limits gets a share in each process.
+Places in flight and probes are leases, so that those of a killed worker come back by themselves.
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import uuid4
+
+import structlog
+from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
+from redis.exceptions import NoScriptError, RedisError
+
+from tasks.verification.bucket import Bucket
+from tasks.verification.gate import Aftermath, Closed, Ending, Pass, Rules, Visit
+from tasks.verification.gate_scripts import CLOCK, COMMON, ENTER, LEAVE
+from worker.gather import Gatherer
+
+LINGER_S: Final = 0.001
+"""Questions of one moment travel together: a command of its own for each costs more than the call's own TLS."""
+
+LEFT_ALONE_S: Final = 1.0
+"""After a failure Redis isn't asked for this long: a call must not wait for its timeout too."""
+
+BUSY_S: Final = 0.2
+"""Pause before a full account is asked again for a place; nobody knows when one comes back."""
+
+_log = structlog.get_logger(__name__)
+_dice = random.SystemRandom()
+
+
+@dataclass(slots=True)
+class _LocalShare:
+    """Of one account's limits, in this process."""
+
+    bucket: Bucket | None
+    places: int | None
+    taken: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    script: AsyncScript
+    keys: list[str]
+    arguments: list[Any]
+
+
+class Gate:
+    """One object in each event loop. `redis` may be unreachable at any time. `clock` is for tests of the scripts."""
+
+    def __init__(self, redis: Redis, rules: Rules, *, local_share: float, clock: str = CLOCK) -> None:
+        self._redis = redis
+        self._rules = rules
+        self._local_share = local_share
+        self._enter = redis.register_script(clock + COMMON + ENTER)
+        self._leave = redis.register_script(clock + COMMON + LEAVE)
+        self._asked: Gatherer[_Question, list[Any]] = Gatherer(self._ask_all, linger_s=LINGER_S, at_most=100, at_once=2)
+        self._local: dict[str, _LocalShare] = {}
+        self._away_until = 0.0
+        self._blind_calls = 0
+
+    async def enter(self, visit: Visit, patience_s: float) -> Pass | Closed:
+        """Wait for leave to call, `patience_s` at the most; or hear when to ask again."""
+        pass_id = uuid4().hex
+        patient_until = _now() + patience_s
+        while True:
+            said = await self._ask(self._enter, _keys(visit)[:3], self._enter_arguments(visit, pass_id, patient_until))
+            if said is None:
+                return await self._enter_alone(visit, pass_id, patient_until)
+            word, wait_s = said[0], float(said[1]) / 1000
+            match word:
+                case b"pass":
+                    await asyncio.sleep(wait_s)
+                    return Pass(pass_id, float(said[2]), is_probe=bool(said[3]))
+                case b"open":
+                    return Closed(wait_s, is_breaker=True)
+                case b"limited":
+                    return Closed(wait_s, is_breaker=False)
+            pause_s = BUSY_S * (0.5 + _dice.random())
+            if _now() + pause_s > patient_until:
+                return Closed(BUSY_S * 10, is_breaker=False)
+            await asyncio.sleep(pause_s)
+
+    async def leave(
+        self,
+        visit: Visit,
+        leave: Pass,
+        ending: Ending,
+        *,
+        wants_retry: bool = False,
+        retry_after_s: float | None = None,
+        is_about_account: bool = False,
+    ) -> Aftermath:
+        """Tell how the call went. `retry_after_s` is what the provider asked for, for its account or for one call."""
+        if (share := self._local.get(visit.account)) is not None:
+            share.taken.discard(leave.id)
+        rules = self._rules
+        closes_for_s = min(retry_after_s or 0.0, rules.longest_closed_s)
+        arguments = [
+            *(leave.id, ending.value, leave.begun_ms, int(visit.is_first), int(wants_retry)),
+            *(_or_empty(visit.calls_per_second), closes_for_s * 1000, int(is_about_account)),
+            *(_ms(rules.window_s), _ms(rules.doubles_in_s), rules.lowest_rate, rules.failures, rules.failed_share),
+            *(_ms(rules.rest_s), _ms(rules.longest_rest_s), rules.tokens, rules.refund, rules.held_back_per_s),
+        ]
+        said = await self._ask(self._leave, _keys(visit), arguments)
+        if said is None:
+            return Aftermath()
+        open_for, held = (float(answer) / 1000 if answer else None for answer in said)
+        return Aftermath(open_for, held)
+
+    def _enter_arguments(self, visit: Visit, pass_id: str, patient_until: float) -> list[Any]:
+        rules = self._rules
+        lease_ms = _ms(visit.timeout_s + rules.lease_margin_s)
+        patience_ms = max(0.0, patient_until - _now()) * 1000
+        return [
+            *(pass_id, lease_ms, patience_ms, int(visit.is_first)),
+            *(_or_empty(visit.calls_per_second), _or_empty(visit.calls_in_flight)),
+            *(_ms(rules.window_s), _ms(rules.doubles_in_s), _ms(rules.probing_s)),
+        ]
+
+    async def _enter_alone(self, visit: Visit, pass_id: str, patient_until: float) -> Pass | Closed:
+        """Without Redis nobody knows what the others do: an account's limits shrink to this process's share."""
+        self._blind_calls += 1
+        share = self._local.get(visit.account)
+        if share is None:
+            share = self._local[visit.account] = self._share_of(visit)
+        while share.places is not None and len(share.taken) >= share.places:
+            if _now() + BUSY_S > patient_until:
+                return Closed(BUSY_S * 10, is_breaker=False)
+            await asyncio.sleep(BUSY_S)
+        if share.bucket is not None:
+            wait_s = share.bucket.take(_now(), max(0.0, patient_until - _now()))
+            if wait_s is None:
+                return Closed(max(BUSY_S, share.bucket.next_free - _now()), is_breaker=False)
+            share.taken.add(pass_id)
+            await asyncio.sleep(wait_s)
+        share.taken.add(pass_id)
+        return Pass(pass_id, begun_ms=0, is_probe=False)
+
+    def _share_of(self, visit: Visit) -> _LocalShare:
+        rate, places = visit.calls_per_second, visit.calls_in_flight
+        return _LocalShare(
+            Bucket(rate * self._local_share) if rate is not None else None,
+            max(1, int(places * self._local_share)) if places is not None else None,
+        )
+
+    async def _ask(self, script: AsyncScript, keys: list[str], arguments: list[Any]) -> list[Any] | None:
+        """What the script answers; None if Redis is away."""
+        if _now() < self._away_until:
+            return None
+        try:
+            said = await self._asked.submit(_Question(script, keys, arguments))
+        except (RedisError, OSError) as error:
+            if _now() >= self._away_until:
+                self._away_until = _now() + LEFT_ALONE_S
+                _log.warning("gate.redis_away", error=type(error).__name__, blind_calls=self._blind_calls)
+            return None
+        if self._local:
+            self._local.clear()
+        return said
+
+    async def _ask_all(self, questions: Sequence[_Question]) -> list[list[Any]]:
+        answers = await self._run(questions)
+        if any(isinstance(answer, NoScriptError) for answer in answers):
+            # A Redis that was restarted has forgotten the scripts.
+            for script in (self._enter, self._leave):
+                await self._redis.script_load(script.script)
+            answers = [
+                answer if not isinstance(answer, NoScriptError) else (await self._run([question]))[0]
+                for question, answer in zip(questions, answers, strict=True)
+            ]
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    async def _run(self, questions: Sequence[_Question]) -> list[Any]:
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for question in questions:
+                pipeline.evalsha(question.script.sha, len(question.keys), *question.keys, *question.arguments)
+            return await pipeline.execute(raise_on_error=False)
+
+
+def _keys(visit: Visit) -> list[str]:
+    """All of one provider in one slot of a Redis cluster: a script may touch one slot only."""
+    scope = f"verification:{{{visit.provider}}}"
+    return [
+        f"{scope}:breaker:{visit.host}",
+        f"{scope}:account:{visit.account}",
+        f"{scope}:flights:{visit.account}",
+        f"{scope}:budget",
+    ]
+
+
+def _or_empty(limit: float | None) -> float | str:
+    return "" if limit is None else limit
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
