@@ -1,4 +1,4 @@
-"""OAuth2: clients, rotating refresh tokens, single-use codes and the log of what happened to each of them.
+"""OAuth2: clients, access tokens, rotating refresh tokens, single-use codes and the log of what happened to each.
 
 Tokens are known by their SHA-256 only. All tokens that come from one grant are a family; a token that is presented
 after it was used betrays a thief, which is why used and revoked members stay until the whole family is over.
@@ -28,6 +28,7 @@ class OAuth2Client(Timestamped, Base):
         CheckConstraint("validate_grant_types(allowed_grant_types)", name="allowed_grant_types"),
         CheckConstraint("jsonb_typeof(redirect_uris) = 'array'", name="redirect_uris"),
         CheckConstraint("jsonb_typeof(allowed_scopes) = 'array'", name="allowed_scopes"),
+        CheckConstraint("jsonb_typeof(tenants) = 'array'", name="tenants"),
         CheckConstraint("rate_limit_per_minute > 0", name="rate_limit_per_minute"),
         CheckConstraint("rate_limit_per_hour > 0", name="rate_limit_per_hour"),
         {"info": kept_while_used("the token log refers to it")},
@@ -46,6 +47,40 @@ class OAuth2Client(Timestamped, Base):
     rate_limit_per_hour: Mapped[int] = mapped_column(server_default=text("1000"))
     is_active: Mapped[bool] = mapped_column(server_default=true())
     expires_at: Mapped[datetime | None]
+    tenants: Mapped[list[Any]] = mapped_column(server_default=NO_ENTRIES, info=NOT_PERSONAL)
+    """Whose jobs it may ask for and see, as `job.tenant` has them; with none it sees nothing."""
+
+
+class OAuth2AccessToken(Base):
+    """An opaque token of the client credentials grant: good for a few minutes, worth nothing once it is revoked."""
+
+    __tablename__ = "oauth2_access_tokens"
+    __table_args__ = (
+        CheckConstraint("jsonb_typeof(scopes) = 'array'", name="scopes"),
+        {"info": kept(1, since="expires_at", why="whoever still presents it is told that it has expired")},
+    )
+
+    token_hash: Mapped[Hash] = mapped_column(primary_key=True, info=personal("credential"))
+    client_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("oauth2_clients.id"), index=True)
+    scopes: Mapped[list[Any]] = mapped_column(server_default=NO_ENTRIES, info=NOT_PERSONAL)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    used_at: Mapped[datetime | None]
+    """When it was first used."""
+
+    revoked_at: Mapped[datetime | None]
+
+
+class OAuth2RequestCount(Base):
+    """How often a client has asked since `began_at`, the begin of its current span of `span_s` seconds."""
+
+    __tablename__ = "oauth2_request_counts"
+    __table_args__ = ({"info": kept_while_used("a row for each client and span, counted anew in each span")},)
+
+    client_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("oauth2_clients.id"), primary_key=True)
+    span_s: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    began_at: Mapped[datetime]
+    requests: Mapped[int]
 
 
 class OAuth2RefreshToken(Base):

@@ -1,67 +1,16 @@
 """/healthz and /readyz over real HTTP, and the form of errors."""
 
-import http.client
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
-import uvicorn
-from fastapi import FastAPI
 from pydantic import SecretStr
 
+from tests.api.served import served, served_app
 from tests.conftest import DatabaseUrls, settings_for
 from worker.api.app import create_app
 from worker.dev.embedded import EmbeddedServers
 from worker.settings import Settings
-
-Answer = tuple[int, str | None, Any]
-
-
-class Api:
-    """A served application."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-
-    def ask(self, method: str, path: str) -> http.client.HTTPResponse:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
-        connection.request(method, path, headers={"Connection": "close"})
-        return connection.getresponse()
-
-    def get(self, path: str) -> Answer:
-        """Status, content type and decoded body."""
-        with self.ask("GET", path) as answer:
-            return answer.status, answer.getheader("content-type"), json.load(answer)
-
-
-@contextmanager
-def served(settings: Settings) -> Iterator[Api]:
-    with served_app(create_app(settings)) as api:
-        yield api
-
-
-@contextmanager
-def served_app(app: FastAPI) -> Iterator[Api]:
-    started = threading.Event()
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: Any = None) -> None:
-            await super().startup(sockets)
-            started.set()
-
-    server = Server(uvicorn.Config(app, port=0, log_config=None))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    started.wait(30)
-    try:
-        yield Api(server.servers[0].sockets[0].getsockname()[1])
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 def test_a_migrated_database_and_a_redis_that_answers_are_ready(settings: Settings) -> None:
@@ -141,12 +90,3 @@ def test_a_failure_of_ours_says_nothing_about_its_cause(settings: Settings) -> N
         status, form, body = api.get("/broken")
     assert (status, form) == (500, "application/problem+json")
     assert body["detail"] == "GET /broken failed; the log says why"
-
-
-def test_the_documentation_describes_both_routes(settings: Settings) -> None:
-    with served(settings) as api:
-        with api.ask("GET", "/docs") as page:
-            assert page.status == 200
-        _, _, description = api.get("/openapi.json")
-    assert set(description["paths"]) == {"/healthz", "/readyz"}
-    assert "application/problem+json" in description["paths"]["/readyz"]["get"]["responses"]["503"]["content"]

@@ -1,5 +1,6 @@
 """The HTTP application. `create_app` is what an ASGI server is given."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
@@ -8,8 +9,12 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from worker.api import problems
+from worker.api import batch, jobs, oauth, openapi, problems, verifications
+from worker.api.envelope import Envelope
+from worker.api.hinting import Hinting
 from worker.api.readiness import Readiness
+from worker.api.waiting import Waiting
+from worker.database import Database
 from worker.settings import Settings, load_settings
 
 
@@ -27,16 +32,29 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        readiness = Readiness(settings)
+        readiness, database = Readiness(settings), Database(settings)
+        hinting = Hinting(database)
         try:
-            yield {"readiness": readiness}
+            yield {
+                "readiness": readiness,
+                "database": database,
+                "hinting": hinting,
+                "waiting": Waiting(database),
+                "hashing": asyncio.Semaphore(oauth.HASHES_AT_ONCE),
+            }
         finally:
             readiness.close()
+            hinting.close()
+            database.close()
 
     app = FastAPI(title="Integration worker", version="0.1.0", lifespan=lifespan)
+    app.add_middleware(Envelope)
     problems.install(app)
     app.add_api_route("/healthz", healthz)
     app.add_api_route("/readyz", readyz, response_model=Ready, responses={503: _NOT_READY})
+    for part in (oauth, verifications, batch, jobs):
+        app.include_router(part.router)
+    openapi.describe(app)
     return app
 
 
@@ -45,10 +63,7 @@ def _readiness(request: Request) -> Readiness:
     return found
 
 
-_NOT_READY: dict[str, Any] = {
-    "description": "A part that is needed is missing; `failing` names it.",
-    "content": {problems.MEDIA_TYPE: {}},
-}
+_NOT_READY = problems.documented("A part that is needed is missing; `failing` names it.")
 
 
 async def healthz() -> Alive:

@@ -1,7 +1,6 @@
 """Whether this system can do its work: database there and at the right revision, Redis there."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -9,8 +8,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-import migrations
 from worker.database import Database, sqlstate
+from worker.schema import alembic_config
 from worker.settings import Settings
 
 PATIENCE_S = 2.0
@@ -25,7 +24,7 @@ class Readiness:
         self._redis = Redis.from_url(
             settings.redis_url.get_secret_value(), socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S
         )
-        scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
+        scripts = ScriptDirectory.from_config(alembic_config())
         self._heads = set(scripts.get_heads())
 
     def failing(self) -> Mapping[str, str]:

@@ -1,0 +1,146 @@
+"""Access tokens: 256 random bits, known by their SHA-256 only, kept in PostgreSQL because Redis may be emptied.
+
+What happens to a token is in `oauth2_token_logs`: it is issued, used for the first time, expires or is revoked. A
+refusal is logged as `introspected`, for the log has no word of its own for it, with the flag `refused` and the reason.
+"""
+
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from uuid import UUID
+
+from sqlalchemy import Connection, bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+LIFETIME = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request came from, as the log of tokens keeps it."""
+
+    ip_address: str | None
+    user_agent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A client that showed a good token: its key, its public name, what it may do, and for whom."""
+
+    id: UUID
+    client_id: str
+    scopes: frozenset[str]
+    tenants: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A token that is worth nothing; `reason` is one word for the log."""
+
+    reason: str
+
+
+def issue(connection: Connection, client: UUID, scopes: Collection[str], origin: Origin) -> str:
+    """A new token. Those of this client that expired more than a day ago leave, each with an event of its own."""
+    token = secrets.token_urlsafe(32)
+    connection.execute(_FORGET, {"client": client})
+    connection.execute(
+        _ISSUE,
+        {"hash": _digest(token), "client": client, "scopes": sorted(scopes), "lifetime": LIFETIME, **_told(origin)},
+    )
+    return token
+
+
+_FORGET = text(
+    """
+    WITH gone AS (
+        DELETE FROM oauth2_access_tokens WHERE client_id = :client AND expires_at < now() - interval '1 day'
+        RETURNING client_id, token_hash, revoked_at
+    )
+    INSERT INTO oauth2_token_logs (client_id, token_type, token_hash, action)
+    SELECT client_id, 'access_token', token_hash, 'expired' FROM gone WHERE revoked_at IS NULL ON CONFLICT DO NOTHING
+    """
+)
+
+_ISSUE = text(
+    """
+    WITH issued AS (
+        INSERT INTO oauth2_access_tokens (token_hash, client_id, scopes, expires_at)
+        VALUES (:hash, :client, :scopes, now() + :lifetime) RETURNING token_hash, client_id
+    )
+    INSERT INTO oauth2_token_logs (client_id, token_type, token_hash, action, ip_address, user_agent)
+    SELECT client_id, 'access_token', token_hash, 'issued', CAST(:ip AS inet), :user_agent FROM issued
+    """
+).bindparams(bindparam("scopes", type_=JSONB))
+
+
+def caller(connection: Connection, token: str, origin: Origin) -> Caller | Refused:
+    """Whose token it is. A right that was taken from the client since is not in `scopes`."""
+    found = connection.execute(_CALLER, {"hash": _digest(token)}).one_or_none()
+    if found is None:
+        return Refused("unknown_token")
+    if found.refusal is not None:
+        refuse(connection, found.id, found.refusal, origin, token)
+        return Refused(found.refusal)
+    if found.is_first:
+        connection.execute(_FIRST_USE, {"hash": _digest(token), **_told(origin)})
+    return Caller(found.id, found.client_id, frozenset(found.scopes) & frozenset(found.allowed), tuple(found.tenants))
+
+
+_CALLER = text(
+    """
+    SELECT client.id, client.client_id, client.tenants, client.allowed_scopes AS allowed, token.scopes,
+        token.used_at IS NULL AS is_first,
+        CASE WHEN token.revoked_at IS NOT NULL THEN 'revoked_token'
+             WHEN token.expires_at <= now() THEN 'expired_token'
+             WHEN NOT client.is_active THEN 'disabled_client'
+             WHEN client.expires_at <= now() THEN 'expired_client' END AS refusal
+    FROM oauth2_access_tokens AS token JOIN oauth2_clients AS client ON client.id = token.client_id
+    WHERE token.token_hash = :hash
+    """
+)
+
+_FIRST_USE = text(
+    """
+    WITH used AS (
+        UPDATE oauth2_access_tokens SET used_at = now() WHERE token_hash = :hash AND used_at IS NULL
+        RETURNING client_id, token_hash
+    )
+    INSERT INTO oauth2_token_logs (client_id, token_type, token_hash, action, ip_address, user_agent)
+    SELECT client_id, 'access_token', token_hash, 'used', CAST(:ip AS inet), :user_agent FROM used
+    """
+)
+
+
+def refuse(connection: Connection, client: UUID, reason: str, origin: Origin, token: str | None = None) -> None:
+    """Log a refusal; `token` is None where one was asked for. The same one is logged once a minute, not without end."""
+    connection.execute(
+        _REFUSE,
+        {"client": client, "hash": _digest(token) if token else None, "reason": reason, **_told(origin)},
+    )
+
+
+_REFUSE = text(
+    """
+    INSERT INTO oauth2_token_logs (
+        client_id, token_type, token_hash, action, reason, security_flags, ip_address, user_agent
+    )
+    SELECT :client, 'access_token', CAST(:hash AS text), 'introspected', CAST(:reason AS text), '["refused"]',
+        CAST(:ip AS inet), CAST(:user_agent AS text)
+    WHERE NOT EXISTS (
+        SELECT FROM oauth2_token_logs
+        WHERE client_id = :client AND token_hash IS NOT DISTINCT FROM CAST(:hash AS text) AND action = 'introspected'
+          AND reason = CAST(:reason AS text) AND created_at > now() - interval '1 minute'
+    )
+    """
+)
+
+
+def _digest(token: str) -> str:
+    return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _told(origin: Origin) -> dict[str, str | None]:
+    return {"ip": origin.ip_address, "user_agent": origin.user_agent}
