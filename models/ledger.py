@@ -68,6 +68,7 @@ class Job(Base):
         ),
         Index("idx_job_failed", "finished_at", postgresql_where=text("state = 'failed'")),
         Index("idx_job_running", "lease_until", postgresql_where=text("state = 'running'")),
+        Index("idx_job_tenant_created", "tenant", "created_at", "id"),
         Index(
             "uq_job_idempotency_key",
             "tenant",

@@ -74,6 +74,8 @@ class IntegrationRequest(Audited, Base):
     pii_masked: Mapped[bool] = mapped_column(server_default=false())
     pii_rule_version: Mapped[int | None]
     retention_until: Mapped[date | None]
+    job_id: Mapped[uuid.UUID | None]
+    """The ledger's row for it, which is forgotten earlier."""
 
 
 class IntegrationVerificationResult(Audited, Base):

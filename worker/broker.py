@@ -39,7 +39,7 @@ def celery_configuration(broker_url: str) -> dict[str, Any]:
         "beat_scheduler": "worker.scheduler:LedgerScheduler",
         "beat_max_loop_interval": 5,
     }
-    if broker_url.startswith(("redis", "unix")):
+    if is_redis(broker_url):
         configuration["broker_transport_options"] = {
             "socket_timeout": 10,  # the default waits for ever on a broker that hangs
             "socket_connect_timeout": 3,
@@ -48,3 +48,7 @@ def celery_configuration(broker_url: str) -> dict[str, Any]:
             "priority_steps": [0],  # one list a queue; priority is decided in PostgreSQL
         }
     return configuration
+
+
+def is_redis(broker_url: str) -> bool:
+    return broker_url.startswith(("redis", "unix"))

@@ -15,7 +15,7 @@ from worker.errors import Misconfigured
 from worker.settings import Settings
 
 _NOT_MIGRATED = ("42P01", "42883")  # undefined table, undefined function
-_AFTER_COMMIT = "after_commit"
+AFTER_COMMIT = "after_commit"
 
 
 class Database:
@@ -43,7 +43,7 @@ class Database:
         """A connection in a transaction: committed at the end, rolled back by an exception."""
         actions: list[Callable[[], None]] = []
         with self.engine.begin() as connection:
-            yield connection.execution_options(**{_AFTER_COMMIT: actions})
+            yield connection.execution_options(**{AFTER_COMMIT: actions})
         for action in actions:
             action()
 
@@ -64,7 +64,7 @@ def _hide_values(context: ExceptionContext) -> None:
 
 def after_commit(connection: Connection, action: Callable[[], None]) -> bool:
     """Have `action` called once the transaction has committed; False if it was not begun by `Database.transaction`."""
-    actions: list[Callable[[], None]] | None = connection.get_execution_options().get(_AFTER_COMMIT)
+    actions: list[Callable[[], None]] | None = connection.get_execution_options().get(AFTER_COMMIT)
     if actions is not None:
         actions.append(action)
     return actions is not None

@@ -13,7 +13,7 @@ from celery import Celery
 from kombu.exceptions import ChannelError, KombuError
 from redis.exceptions import RedisError
 
-from worker.broker import celery_configuration
+from worker.broker import celery_configuration, is_redis
 
 _log = structlog.get_logger(__name__)
 
@@ -23,6 +23,9 @@ MESSAGE_MAX = 50
 _LEFT_ALONE_S = 1.0
 """After a failure the broker isn't tried for this long: a thousand enqueues must not each wait for its timeout."""
 
+_IMPATIENT = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+"""By default kombu goes on trying to connect for six seconds, each time."""
+
 _AWAY = (OSError, KombuError, RedisError)
 
 
@@ -31,9 +34,13 @@ class Hints:
 
     def __init__(self, broker_url: str) -> None:
         self._app = Celery("hints", set_as_current=False)
-        self._app.conf.update(celery_configuration(broker_url))
-        if "broker_transport_options" in self._app.conf:
-            self._app.conf.broker_transport_options = {**self._app.conf.broker_transport_options, "socket_timeout": 2}
+        configuration = celery_configuration(broker_url)
+        configuration["broker_transport_options"] = {
+            **configuration.get("broker_transport_options", {}),
+            **_IMPATIENT,
+            **({"socket_timeout": 2} if is_redis(broker_url) else {}),
+        }
+        self._app.conf.update(configuration)
         self._away_until = 0.0
 
     def send(self, queue: str, kind: str, ids: Sequence[UUID]) -> bool:

@@ -1,8 +1,9 @@
 """The door for verifications: one SQL function that Python, HTTP and psql share.
 
-New functions only; nothing is locked.
+New functions, and a column without a default: a lock of milliseconds.
 """
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "011"
@@ -12,6 +13,8 @@ depends_on = None
 
 
 def upgrade() -> None:
+    # No foreign key: the ledger forgets finished jobs long before the request's retention ends.
+    op.add_column("integration_request", sa.Column("job_id", sa.Uuid))
     op.execute(AUTH_CONFIG_PROBLEM)
     op.execute(TRY_ENQUEUE_VERIFICATION)
     op.execute(ENQUEUE_VERIFICATION)
@@ -22,6 +25,7 @@ def downgrade() -> None:
     op.execute(f"DROP FUNCTION enqueue_verification{arguments}")
     op.execute(f"DROP FUNCTION try_enqueue_verification{arguments}")
     op.execute("DROP FUNCTION auth_config_problem(text, jsonb)")
+    op.drop_column("integration_request", "job_id")
 
 
 # What can be known of credentials without the keys: their shape. Secrets are leaves of the form {"$enc": "enc:v1:…"}.
@@ -194,12 +198,13 @@ BEGIN
     END IF;
     INSERT INTO integration_request (
         id, integration_id, configuration_id, quote_id, driver_id, user_id, endpoint, correlation_id,
-        retention_until, status_id, created_by
+        retention_until, job_id, status_id, created_by
     ) VALUES (
         request_id, integration.id, configuration.id, p_quote_id, p_driver_id, p_user_id,
         configuration.endpoint_url, coalesce(p_correlation_id, job_id::text),
         (SELECT (now() AT TIME ZONE 'UTC')::date + retention_days FROM data_retention_policies
          WHERE table_name = 'integration_request' AND enabled),
+        try_enqueue_verification.job_id,
         (SELECT status.id FROM status WHERE code = 'ACTIVE'), p_user_id
     );
 END

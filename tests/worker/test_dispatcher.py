@@ -1,6 +1,9 @@
 """The dispatcher on real servers: it hints at what its process wants, and at nothing twice without reason."""
 
+import contextlib
 import json
+import socket
+import threading
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from uuid import UUID
@@ -95,6 +98,26 @@ def test_the_jobs_of_the_dead_are_freed_and_hinted(
     dispatcher.start()
     until(lambda: hinted() == [[job_id]])
     assert job(db, job_id)["crashes"] == 1
+
+
+def test_a_broker_that_was_away_held_up_every_enqueue_for_six_seconds_of_new_tries() -> None:
+    tries = 0
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse() -> None:
+            nonlocal tries
+            with contextlib.suppress(OSError):  # the test is over
+                while True:
+                    connection, _ = server.accept()
+                    tries += 1
+                    connection.close()
+
+        threading.Thread(target=refuse, daemon=True).start()
+        hints = Hints(f"redis://127.0.0.1:{server.getsockname()[1]}/0")
+        assert not hints.send("verification", "test.run", [])
+        assert hints.depth("verification") is None, "left alone for a moment"
+        hints.close()
+    assert 1 <= tries <= 4
 
 
 def test_it_outlives_a_broker_that_is_away(settings: Settings, db: Database) -> None:

@@ -10,7 +10,7 @@ from threading import Thread
 
 from sqlalchemy import Connection
 
-from worker.database import _AFTER_COMMIT, Database
+from worker.database import AFTER_COMMIT, Database
 
 BACKLOG_MAX = 1000
 """So many may wait for their turn; with a broker that is well, it is a handful."""
@@ -33,7 +33,7 @@ class Hinting:
         """As `Database.transaction`, but what is to be done after the commit is done by the thread."""
         hints: list[Callable[[], None]] = []
         with self._database.transaction() as connection:
-            yield connection.execution_options(**{_AFTER_COMMIT: hints})
+            yield connection.execution_options(**{AFTER_COMMIT: hints})
         for hint in hints:
             self._offer(hint)
 

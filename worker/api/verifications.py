@@ -104,11 +104,10 @@ _VERIFICATION = text(
     SELECT request.id AS request_id, job.id AS job_id, job.state AS job_state, integration.code AS integration,
         request.driver_id, request.quote_id, request.request_status AS status, request.correlation_id,
         request.created_at AS asked_at
-    FROM job
-    JOIN integration_request AS request ON request.id = :id
+    FROM integration_request AS request
+    JOIN job ON job.id = request.job_id
     JOIN third_party_integration AS integration ON integration.id = request.integration_id
-    WHERE job.kind = 'verification.verify' AND job.args ->> 'request_id' = CAST(CAST(:id AS bigint) AS text)
-      AND job.tenant = ANY(:tenants)
+    WHERE request.id = :id AND job.tenant = ANY(:tenants)
     """
 )
 

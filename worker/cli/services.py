@@ -4,6 +4,9 @@ from typing import Annotated
 
 import typer
 
+_LONGEST_GOODBYE_S = 3
+"""A client that waits for a job's end asks again; the process need not wait with it."""
+
 
 def sandbox(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -25,10 +28,17 @@ def api(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
 ) -> None:
-    """Serve the HTTP API: /healthz, /readyz and /docs."""
+    """Serve the HTTP API; /docs describes it."""
     import uvicorn
 
     from worker.settings import load_settings
 
     load_settings()  # says in one sentence what is missing, which uvicorn's start would wrap in a traceback
-    uvicorn.run("worker.api.app:create_app", factory=True, host=host, port=port, server_header=False)
+    uvicorn.run(
+        "worker.api.app:create_app",
+        factory=True,
+        host=host,
+        port=port,
+        server_header=False,
+        timeout_graceful_shutdown=_LONGEST_GOODBYE_S,
+    )
