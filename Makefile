@@ -38,7 +38,7 @@ up: setup
 # Tests that kill processes or start the whole system have the machine to themselves; the others share its cores.
 test: lint
 	$(BIN)/python -m pytest --numprocesses 2 -m "not (kills or end_to_end)"
-	$(BIN)/python -m pytest -m "kills or end_to_end"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "kills or end_to_end"
 
 check: lint
 	$(BIN)/python -m pytest --numprocesses 2 -m "not (servers or kills or end_to_end)"
