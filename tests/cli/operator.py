@@ -28,7 +28,7 @@ def refused(answer: subprocess.CompletedProcess[str]) -> str:
     """The sentence of a command that was asked for what can't be done."""
     assert answer.returncode == 2, answer.stdout
     assert "Traceback" not in answer.stderr
-    assert answer.stdout == ""
+    assert answer.stdout.strip() == ""
     return answer.stderr
 
 

@@ -1,7 +1,6 @@
 """`worker jobs`: what it prints, what it does, and under which name."""
 
 import getpass
-import pty
 import subprocess
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -161,19 +160,16 @@ def test_a_person_sees_the_numbers_and_decides(
     settings: Settings, db: Database, tmp_path: Path, typed: str, status: int, end: str
 ) -> None:
     (failed,) = insert(db, state="failed", finished_at=NOW)
-    keyboard, terminal = pty.openpty()
-    with open(keyboard, "wb", buffering=0) as keys, open(terminal, "rb", buffering=0) as stdin:
-        keys.write(f"{typed}\n".encode())
-        answer = subprocess.run(
-            [*COMMAND, "jobs", "replay", "--kind", "test.run"],
-            cwd=tmp_path,
-            env=environment_of(settings, tmp_path),
-            stdin=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    answer = subprocess.run(
+        [*COMMAND, "jobs", "replay", "--kind", "test.run"],
+        cwd=tmp_path,
+        env=environment_of(settings, tmp_path),
+        input=f"{typed}\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert "1 of 1 failed jobs would start anew, at the cost of 0 provider calls at most." in answer.stderr
     assert answer.returncode == status
     assert state(db, failed) == end

@@ -143,7 +143,6 @@ def replay(
 
     Jobs in quarantine, whose workers died, take part only with --error worker_died. Exit status 1 if you say no.
     """
-    import sys
     from dataclasses import asdict
 
     from worker import control
@@ -161,10 +160,12 @@ def replay(
             return control.replay(connection, failed, name, dry_run=is_dry, limit=limit)
 
     if not (dry_run or yes):
-        if not sys.stdin.isatty():
-            raise BadRequest("no_answer", "nobody is here to ask: say --dry-run to look, or --yes to do it")
         typer.echo(_told(run(is_dry=True), "would start"), err=True)
-        if not typer.confirm("Do it?", err=True):
+        try:
+            is_wanted = typer.confirm("Do it?", err=True)
+        except typer.Abort:
+            raise BadRequest("no_answer", "nobody answered: say --dry-run to look, or --yes to do it") from None
+        if not is_wanted:
             raise typer.Exit(1)
     done = run(is_dry=dry_run)
     if json:

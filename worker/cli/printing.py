@@ -14,6 +14,9 @@ from rich.text import Text
 _WIDTH_OF_A_FILE = 200
 """Where nobody has said how wide it is: ids must not be broken in two."""
 
+_LEAST_COLUMN = 10
+"""Columns become no narrower than this for the sake of the others."""
+
 
 def print_json(value: Any) -> None:
     """Dataclasses, times and ids as JSON; lengths of time in seconds."""
@@ -21,14 +24,19 @@ def print_json(value: Any) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """The first column, which names the row, is never broken."""
+    """The first column, which names the row, is never broken, and none is squeezed away: the terminal wraps first."""
+    cells = [[cell(value) for value in row] for row in rows]
     table = Table(box=None, pad_edge=False)
     for number, heading in enumerate(headings):
-        table.add_column(heading, overflow="fold", no_wrap=number == 0)
-    for row in rows:
-        table.add_row(*(Text(cell(value)) for value in row))
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH_OF_A_FILE
-    Console(width=width, highlight=False).print(table)
+        longest = max(len(text) for text in (heading, *(row[number] for row in cells)))
+        least = longest if number == 0 else min(longest, _LEAST_COLUMN)
+        table.add_column(heading, overflow="fold", no_wrap=number == 0, min_width=least)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console = Console(
+        width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH_OF_A_FILE, highlight=False
+    )
+    console.print(table, width=max(console.width, console.measure(table).minimum), crop=False, no_wrap=True)
 
 
 def cell(value: Any) -> str:

@@ -6,6 +6,8 @@ its sample rows, because the database may be a real one.
 
 import os
 import secrets
+import shutil
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -179,4 +181,10 @@ def _url(port: int) -> str:
 
 def _hint(home: Path) -> str:
     where = "" if home == Path(".worker").absolute() else f"WORKER_HOME={home} "
-    return f"Try in another terminal: {where}worker enqueue verification --integration {INTEGRATION} --driver 1 --wait"
+    command = Path(sys.executable).with_name("worker")
+    if shutil.which("worker") == str(command):
+        command = Path("worker")
+    elif command.is_relative_to(Path.cwd()):
+        command = command.relative_to(Path.cwd())
+    ask = f"enqueue verification --integration {INTEGRATION} --driver 1 --wait"
+    return f"Try in another terminal: {where}{command} {ask}"
