@@ -15,7 +15,7 @@ from uuid import UUID
 import structlog
 
 from worker import ledger
-from worker.database import Database, is_outage
+from worker.database import DATABASE_ERRORS, Database, is_outage
 from worker.job import Finished, Job, Kind
 from worker.outcomes import Cancelled, Expired, GiveUp, Outcome, Retry
 from worker.trace import where
@@ -47,10 +47,16 @@ class Transactions:
                 _log.warning("claim.postponed", jobs=len(ids), error=type(error).__name__)
                 return []  # the rows are still there; they are hinted again
             if len(ids) == 1:
-                blame = bug(self._kind, error)
-                return await self._in_thread(lambda: self._claim_only(ids, blame))
+                return await self._claim_to_blame(ids, bug(self._kind, error))
             middle = len(ids) // 2
             return await self.claim(ids[:middle]) + await self.claim(ids[middle:])
+
+    async def _claim_to_blame(self, ids: Sequence[UUID], blame: Outcome[Any]) -> list[Claimed]:
+        try:
+            return await self._in_thread(lambda: self._claim_only(ids, blame))
+        except DATABASE_ERRORS as error:
+            _log.warning("claim.postponed", jobs=len(ids), error=type(error).__name__)
+            return []
 
     async def finish(self, finished: Sequence[Finished]) -> set[UUID]:
         """Write what came out. Gives the ids of the jobs that were still ours; the others' results are dropped."""

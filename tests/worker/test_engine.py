@@ -1,11 +1,13 @@
 """The engine on a real database: what runs end in, and that a fault of one job stays with that job."""
 
 from collections.abc import Iterator
+from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from tests.conftest import DatabaseUrls
 from tests.waiting import in_thread, until
@@ -17,6 +19,7 @@ from worker.database import Database
 from worker.engine import Engine, Summary
 from worker.job import Surroundings
 from worker.settings import Settings
+from worker.transactions import Transactions
 
 
 @pytest.fixture
@@ -167,3 +170,22 @@ def test_after_stop_nothing_is_claimed_and_what_runs_ends(engine: Engine, db: Da
     assert engine.begin(TEST_KIND, [late]).claimed == 0
     engine.drain()
     assert (job(db, running)["state"], job(db, late)["state"]) == ("done", "ready")
+
+
+def test_a_database_that_went_away_between_a_bug_and_its_blame_kept_a_place_for_ever(
+    engine: Engine, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bad,) = ask(db, load="fail")
+    claim_only = Transactions._claim_only
+
+    def gone(self: Transactions, *args: Any) -> Any:
+        monkeypatch.setattr(Transactions, "_claim_only", claim_only)
+        raise OperationalError("SELECT 1", {}, psycopg.OperationalError("the connection is lost"))
+
+    monkeypatch.setattr(Transactions, "_claim_only", gone)
+    free = engine.room.wanted
+    assert run(engine, [bad]).claimed == 0
+    assert engine.room.wanted == free
+    assert job(db, bad)["state"] == "ready"
+    run(engine, [bad])
+    assert job(db, bad)["error_code"] == "bug"
