@@ -13,7 +13,6 @@ import psycopg
 import pytest
 import redis
 
-from tests.dev.places import data_stays_here
 from tests.waiting import until
 from worker.dev.embedded import EmbeddedServers, binaries, lock, ports
 from worker.dev.embedded.process import PortTaken, ServerFailed
@@ -271,7 +270,6 @@ def test_two_homes_run_side_by_side(servers: EmbeddedServers, stopped: EmbeddedS
     assert increment(servers.redis_url) == 1
 
 
-@data_stays_here
 def test_second_launcher_on_a_home_names_the_first(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "WAIT_S", 0.2)
     with pytest.raises(Misconfigured, match=f"in use by another launcher, process {os.getpid()}"):
@@ -284,14 +282,12 @@ def test_starting_twice_is_refused_and_harms_nothing(servers: EmbeddedServers) -
     assert increment(servers.redis_url) > 0
 
 
-@data_stays_here
 def test_cluster_of_another_major_version_is_refused(stopped: EmbeddedServers) -> None:
     (stopped.home / "pg" / "PG_VERSION").write_text("17\n")
     with pytest.raises(Misconfigured, match="is of PostgreSQL 17, the installed server is PostgreSQL 18"):
         stopped.start()
 
 
-@data_stays_here
 def test_directory_that_is_no_cluster_is_refused_and_left_alone(tmp_path: Path) -> None:
     treasure = tmp_path / "home" / "pg" / "treasure"
     treasure.parent.mkdir(parents=True)
@@ -316,7 +312,6 @@ def test_place_that_can_not_be_a_directory_is_refused(tmp_path: Path) -> None:
         EmbeddedServers(tmp_path / "file" / "home").start()
 
 
-@data_stays_here
 def test_server_that_does_not_start_shows_the_end_of_its_log(stopped: EmbeddedServers) -> None:
     (stopped.home / "pg" / "postgresql.conf").write_text("no_such_setting = 1\n")
     with pytest.raises(ServerFailed, match=r"(?s)PostgreSQL ended with status 1; .*no_such_setting") as caught:
@@ -324,7 +319,6 @@ def test_server_that_does_not_start_shows_the_end_of_its_log(stopped: EmbeddedSe
     assert str(stopped.home / "postgresql.log") in str(caught.value)
 
 
-@data_stays_here
 def test_lost_password_file_is_said(stopped: EmbeddedServers) -> None:
     (stopped.home / "passwords" / "postgres").unlink()
     with pytest.raises(Misconfigured, match="refuses the password kept for postgres"):

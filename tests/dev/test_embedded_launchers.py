@@ -22,7 +22,6 @@ import psycopg
 import pytest
 import redis
 
-from tests.dev.places import data_stays_here
 from worker.dev.embedded import EmbeddedServers, binaries, placement
 from worker.errors import Misconfigured
 
@@ -265,7 +264,6 @@ def test_terminated_launcher_stops_its_servers_first(
     assert "database system is shut down" in (launcher.home / "postgresql.log").read_text()
 
 
-@data_stays_here
 def test_ctrl_c_reaches_the_launcher_but_not_the_servers(easy_way: Way, launch: Callable[[Way], Launcher]) -> None:
     launcher = launch(easy_way).ready()
     os.killpg(launcher.process.pid, signal.SIGINT)
@@ -273,7 +271,6 @@ def test_ctrl_c_reaches_the_launcher_but_not_the_servers(easy_way: Way, launch: 
     assert launcher.process.wait(30) == 0
 
 
-@data_stays_here
 def test_second_launcher_waits_for_the_first(easy_way: Way, launch: Callable[[Way], Launcher]) -> None:
     with EmbeddedServers(easy_way.home) as first:
         second = launch(easy_way)
@@ -297,7 +294,6 @@ def open_files(pid: int) -> list[str]:
 
 @needs_root
 @pytest.mark.parametrize("path", [os.environ["PATH"], "/nonexistent"], ids=["in a namespace", "from copies"])
-@data_stays_here
 def test_installation_closed_by_its_umask_still_runs_as_root(
     open_directory: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
@@ -319,7 +315,6 @@ def test_installation_closed_by_its_umask_still_runs_as_root(
 
 
 @needs_root
-@data_stays_here
 def test_data_follows_when_root_has_to_change_its_way(open_directory: Path, made_home: Path) -> None:
     home = open_directory / "home"
     shutil.copytree(made_home, home)
