@@ -228,6 +228,9 @@ class IntegrationPermission(Audited, Base):
     can_view_raw_responses: Mapped[bool] = mapped_column(server_default=false())
     can_manage_mappings: Mapped[bool] = mapped_column(server_default=false())
     can_enable_disable: Mapped[bool] = mapped_column(server_default=false())
+    can_force_calls: Mapped[bool] = mapped_column(server_default=false())
+    """May have the provider asked, and paid, although an answer is at hand."""
+
     scope_level: Mapped[Scope] = mapped_column(choice("scope_level", Scope), server_default="producer")
     program_id: Mapped[int | None] = mapped_column(ForeignKey("program.id"), index=True)
     producer_id: Mapped[int | None] = mapped_column(ForeignKey("producer.id"), index=True)
