@@ -3,6 +3,6 @@
 Promises: an answer about another person is never taken for one about ours; an error leaves driver, licence and
 address as they were; a call is not repeated once its answer is here; none lasts longer than its configuration allows.
 Nor are calls made into our own network, nor more of them than an account allows, nor to a provider that is down.
-`task.py` is the door, `store.py`, `token_store.py`, `gate_store.py` and `client.py` touch the world, every other file
-decides.
+`task.py` is the door, the files named `store`, `client` and with these words at their end touch the world, every other
+file decides.
 """

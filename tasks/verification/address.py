@@ -1,7 +1,7 @@
 """Where a call may go: configured URLs are rows that people write, and must not reach into our own network.
 
 A URL is checked as text, and each address its host has is checked again when the connection is made
-(`client.GuardedResolver`): a name that pointed outside yesterday may point inside today. Ranges after the IANA
+(`http_client.GuardedResolver`): a name that pointed outside yesterday may point inside today. Ranges after the IANA
 special-purpose address registries (RFC 6890).
 """
 

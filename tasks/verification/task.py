@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import orjson
 from tenacity import AsyncRetrying, RetryCallState
 
-from tasks.verification import backoff, store
+from tasks.verification import backoff
 from tasks.verification.address import host_of
 from tasks.verification.classify import Meaning, Status, Verdict, classify
 from tasks.verification.client import Exchange, Provider, open_provider
@@ -17,7 +17,9 @@ from tasks.verification.gate import Closed, Ending, Visit, ending_of, is_about_a
 from tasks.verification.mapping import Findings, findings
 from tasks.verification.progress import Progress
 from tasks.verification.question import Question, headers, next_key, request_body
+from tasks.verification.question_store import load
 from tasks.verification.report import Report, kept_headers, sentence
+from tasks.verification.store import save
 from worker.crypto import Place, Undecipherable
 from worker.errors import Misconfigured
 from worker.job import job
@@ -35,8 +37,8 @@ _dice = random.SystemRandom()
     queue="verification",
     deadline_s=DEADLINE_S,
     max_attempts=100,  # the configuration's retry_attempts is the limit, and a person's to choose
-    load=store.load,
-    save=store.save,
+    load=load,
+    save=save,
     opens=open_provider,
 )
 async def verify(question: Question, provider: Provider) -> Outcome[Report]:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from models.vocabularies import JobState
-from tasks.verification import store
+from tasks.verification import question_store
 from tasks.verification.question import Question
 from tests.chaos.workers import celery_worker
 from tests.conftest import DatabaseUrls, settings_for
@@ -258,7 +258,7 @@ def test_the_request_of_a_retried_verification_is_pending_with_all_its_retries(
     )  # fmt: skip
     claimed = claim(db, asked.job_id)
     with db.transaction() as connection:
-        (question,) = store.load(connection, claimed).values()
+        (question,) = question_store.load(connection, claimed).values()
     assert isinstance(question, Question)
     assert question.retry_count == 0
 

@@ -12,8 +12,9 @@ import orjson
 import pytest
 
 from tasks.verification.classify import Event, Status, Trouble
-from tasks.verification.client import BODY_LIMIT, Exchange
+from tasks.verification.client import Exchange
 from tasks.verification.credentials import Signature, read_credentials
+from tasks.verification.http_client import BODY_LIMIT
 from tasks.verification.question import request_body
 from tests.tasks.verification.factories import KEYRING, make_account, make_question, provider
 from worker.crypto import Place

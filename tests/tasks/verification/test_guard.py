@@ -10,8 +10,9 @@ import pytest
 
 from tasks.verification.address import AddressRules
 from tasks.verification.classify import Trouble
-from tasks.verification.client import Exchange, open_line
+from tasks.verification.client import Exchange
 from tasks.verification.credentials import Signature
+from tasks.verification.http_client import open_line
 from tasks.verification.question import Account
 from tasks.verification.task import verify
 from tests.tasks.verification.factories import auth_config, make_account, make_question, provider

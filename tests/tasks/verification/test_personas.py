@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import text
 
-from tasks.verification.store import load, save
+from tasks.verification.question_store import load
+from tasks.verification.store import save
 from tasks.verification.task import verify
 from tests.tasks.verification.factories import (
     Household,

@@ -14,8 +14,9 @@ from sqlalchemy.exc import IntegrityError
 
 from tasks.verification.mapping import findings
 from tasks.verification.question import Question, next_key, request_body
+from tasks.verification.question_store import load
 from tasks.verification.report import Report
-from tasks.verification.store import load, save
+from tasks.verification.store import save
 from tests.tasks.verification.factories import (
     Household,
     answer_about,

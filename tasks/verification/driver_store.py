@@ -1,0 +1,103 @@
+"""Driver, licence and address after an answer.
+
+Rows that other runs may want too are locked in the order of their ids, table by table in one order, so that two
+transactions never wait for each other in a circle.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, text
+
+from tasks.verification.mapping import Findings
+from tasks.verification.question import Question
+from tasks.verification.rows_store import execute
+
+
+def save_findings(connection: Connection, answered: Sequence[tuple[Question, Findings]]) -> None:
+    """Bring the rows that the questions were about up to date with what was found."""
+    source = {asked.request_id: asked.account.integration_code for asked, _ in answered}
+    # Two requests about one driver in one transaction: the later one counts, an UPDATE would take either.
+    drivers = {
+        asked.driver_id: {
+            "id": asked.driver_id,
+            "source": source[asked.request_id],
+            "status": found.driver.status,
+            "confidence": found.driver.confidence,
+            "external_id": found.driver.external_id,
+        }
+        for asked, found in answered
+    }
+    licenses = {
+        asked.license_id: {
+            "id": asked.license_id,
+            "source": source[asked.request_id],
+            "status": found.license.status,
+            "external_status": found.license.external_status,
+            "notes": found.license.notes,
+        }
+        for asked, found in answered
+    }
+    addresses = {
+        asked.address_id: {
+            "id": asked.address_id,
+            "source": source[asked.request_id],
+            "confidence": found.address.confidence,
+            "validation": found.address.delivery_point_validation,
+        }
+        for asked, found in answered
+        if found.address is not None
+    }
+    execute(connection, _SAVE_DRIVERS, drivers.values())
+    execute(connection, _SAVE_LICENSES, licenses.values())
+    execute(connection, _SAVE_ADDRESSES, addresses.values())
+
+
+_SAVE_DRIVERS = text(
+    """
+    WITH given AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+            AS given (id bigint, source text, status text, confidence numeric, external_id text)
+    ), locked AS (
+        SELECT id FROM driver WHERE id IN (SELECT id FROM given) ORDER BY id FOR NO KEY UPDATE
+    )
+    UPDATE driver SET
+        external_verification_status = given.status, last_verification_date = now(),
+        verification_source = given.source, verification_confidence = given.confidence,
+        external_driver_id = coalesce(given.external_id, external_driver_id), updated_by = :user
+    FROM given JOIN locked USING (id)
+    WHERE driver.id = given.id
+    """
+)
+
+_SAVE_LICENSES = text(
+    """
+    WITH given AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+            AS given (id bigint, source text, status text, external_status text, notes text)
+    ), locked AS (
+        SELECT id FROM license WHERE id IN (SELECT id FROM given) ORDER BY id FOR NO KEY UPDATE
+    )
+    UPDATE license SET
+        external_verification_status = given.status, last_verification_date = now(),
+        verification_source = given.source, external_license_status = given.external_status,
+        verification_notes = given.notes, updated_by = :user
+    FROM given JOIN locked USING (id)
+    WHERE license.id = given.id
+    """
+)
+
+_SAVE_ADDRESSES = text(
+    """
+    WITH given AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+            AS given (id bigint, source text, confidence numeric, validation text)
+    ), locked AS (
+        SELECT id FROM address WHERE id IN (SELECT id FROM given) ORDER BY id FOR NO KEY UPDATE
+    )
+    UPDATE address SET
+        standardized_by_source = given.source, standardization_confidence = given.confidence,
+        delivery_point_validation = given.validation, last_standardization_date = now(), updated_by = :user
+    FROM given JOIN locked USING (id)
+    WHERE address.id = given.id
+    """
+)
