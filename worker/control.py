@@ -1,7 +1,7 @@
 """What operators do to jobs: cancel, retry, and replay many that failed.
 
 Each is a statement or two on the caller's connection and commits nothing. `by` is the account name of whoever wants
-it; it is kept in the job's events.
+it; it is kept in the job's events and in the audit trail.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 
 from models.vocabularies import JobState
 from worker import ledger
+from worker.audit import audit
 from worker.errors import BadRequest
 
 REPLAY_MAX = 10_000
@@ -29,6 +30,7 @@ def cancel(connection: Connection, job_id: UUID, by: str) -> JobState:
     state = _state(connection, job_id)
     if not is_alive:
         raise BadRequest("already_over", f"job {job_id} is over already: it is {state}")
+    audit(connection, action="jobs.cancelled", resource_type="job", resource_id=job_id, details={"by": by})
     return state
 
 
@@ -39,6 +41,7 @@ def retry(connection: Connection, job_id: UUID, by: str) -> None:
     a verification is pending again. Raises `BadRequest` with code unknown_job, already_done or not_over.
     """
     if _reopen(connection, [job_id], by):
+        audit(connection, action="jobs.retried", resource_type="job", resource_id=job_id, details={"by": by})
         return
     state = _state(connection, job_id)
     if state == "done":
@@ -90,6 +93,10 @@ def replay(connection: Connection, failed: Failed, by: str, *, dry_run: bool, li
         matching = int(connection.execute(_COUNT_FAILED, values).scalar_one())
         ids = connection.execute(_LOCK_FAILED, values).scalars().all()
         calls = _reopen(connection, ids, by)
+        if calls:
+            named = {name: value for name, value in asdict(failed).items() if value is not None}
+            details = {"by": by, "jobs": len(calls), "calls_at_most": sum(calls.values()), **named}
+            audit(connection, action="jobs.replayed", resource_type="job", details=details)
         if dry_run:
             savepoint.rollback()
     return Replay(matching, len(calls), sum(calls.values()))

@@ -4,12 +4,12 @@ A scope names a queue, a kind, a tenant, a resource, or several of them at once;
 it names. Rows say it, so a pause outlives every restart, and it counts from the next claim on, in every process.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, text
 
+from worker.audit import audit
 from worker.broker import QUEUES
 from worker.errors import BadRequest
 
@@ -97,8 +97,8 @@ def _check(scope: Scope) -> None:
 
 def _audit(connection: Connection, action: str, scope: Scope, by: str) -> None:
     """A pause's row goes when it ends; that it was stays in the audit trail, which takes no free text."""
-    details = json.dumps({"by": by, **{k: v for k, v in asdict(scope).items() if v is not None}})
-    connection.execute(_AUDIT, {"action": action, "details": details})
+    named = {name: value for name, value in asdict(scope).items() if value is not None}
+    audit(connection, action=action, resource_type="job_pause", details={"by": by, **named})
 
 
 _FORGET = text(f"DELETE FROM job_pause WHERE NOT ({_IN_FORCE})")  # noqa: S608 - a constant of ours
@@ -136,12 +136,5 @@ _HELD_BACK = text(
       AND (CAST(:queue AS text) IS NULL OR queue = :queue) AND (CAST(:kind AS text) IS NULL OR kind = :kind)
       AND (CAST(:tenant AS text) IS NULL OR tenant = :tenant)
       AND (CAST(:resource AS text) IS NULL OR resource = :resource)
-    """
-)
-
-_AUDIT = text(
-    """
-    INSERT INTO audit_logs (action, resource_type, details)
-    VALUES (:action, 'job_pause', CAST(:details AS jsonb))
     """
 )
