@@ -7,6 +7,7 @@ goes, so that a household can be deleted in either order.
 import uuid
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, false
 from sqlalchemy.orm import Mapped, mapped_column
@@ -17,6 +18,8 @@ from models.vocabularies import (
     DeliveryPointValidation,
     DriverVerificationStatus,
     LicenseVerificationStatus,
+    OfferDecision,
+    VehicleVerificationStatus,
 )
 
 
@@ -108,7 +111,7 @@ class License(Audited, Base):
 
 
 class Vehicle(Audited, Base):
-    """A vehicle on a quote."""
+    """A vehicle on a quote. `title_flags` are what its title says against it: a list of words such as stolen."""
 
     __tablename__ = "vehicle"
     __table_args__ = ({"info": kept_with("quotes")},)
@@ -119,3 +122,43 @@ class Vehicle(Audited, Base):
     model_year: Mapped[int | None]
     make: Mapped[str | None] = mapped_column(String(50), info=NOT_PERSONAL)
     model: Mapped[str | None] = mapped_column(String(50), info=NOT_PERSONAL)
+    plate: Mapped[str | None] = mapped_column(String(20), info=personal("vehicle_id"))
+    external_verification_status: Mapped[VehicleVerificationStatus] = mapped_column(
+        choice("external_verification_status", VehicleVerificationStatus), server_default="not_verified"
+    )
+    last_verification_date: Mapped[datetime | None]
+    verification_source: Mapped[str | None] = mapped_column(String(100), info=NOT_PERSONAL)
+    title_flags: Mapped[list[Any] | None] = mapped_column(info=NOT_PERSONAL)
+
+
+class HouseholdMemberOffer(Audited, Base):
+    """Somebody whom a provider names at a driver's address, and whom nobody told us of.
+
+    No driver is made of him until somebody accepts. The id is derived from the household and the person, so that a
+    later answer finds the same row; the number of the licence is ciphertext bound to it.
+    """
+
+    __tablename__ = "household_member_offer"
+    __table_args__ = ({"info": kept_with("driver")},)
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, sort_order=-1)
+    driver_id: Mapped[int] = mapped_column(ForeignKey("driver.id", ondelete="CASCADE"), index=True)
+    """The driver whose verification named him."""
+
+    request_id: Mapped[int | None] = mapped_column(
+        ForeignKey("integration_request.id", ondelete="SET NULL"), index=True
+    )
+    relationship: Mapped[str | None] = mapped_column(String(50), info=NOT_PERSONAL)
+    first_name: Mapped[str | None] = mapped_column(String(100), info=personal("name"))
+    middle_name: Mapped[str | None] = mapped_column(String(100), info=personal("name"))
+    last_name: Mapped[str | None] = mapped_column(String(100), info=personal("name"))
+    date_of_birth: Mapped[date | None] = mapped_column(info=personal("birth_date"))
+    license_number: Mapped[str | None] = mapped_column(info=personal("license"))
+    license_number_bidx: Mapped[Hash | None] = mapped_column(info=personal("license"))
+    license_state: Mapped[StateCode | None] = mapped_column(info=NOT_PERSONAL)
+    license_type: Mapped[str | None] = mapped_column(String(20), info=NOT_PERSONAL)
+    external_license_status: Mapped[str | None] = mapped_column(String(50), info=NOT_PERSONAL)
+    decision: Mapped[OfferDecision] = mapped_column(choice("decision", OfferDecision), server_default="open")
+    decided_at: Mapped[datetime | None]
+    accepted_driver_id: Mapped[int | None] = mapped_column(ForeignKey("driver.id", ondelete="SET NULL"), index=True)
+    """The driver that was made of him."""

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Audited, Base, BigId, choice
 from models.facts import NOT_PERSONAL, kept_while_used, personal
-from models.vocabularies import AuthType, DataClass, Environment, NodeDataType, PermissionType, Scope
+from models.vocabularies import AuthType, DataClass, Environment, NodeDataType, PermissionType, ProviderApi, Scope
 
 CONFIGURATION = kept_while_used("it is configuration, and requests refer to it")
 
@@ -58,6 +58,9 @@ class ThirdPartyIntegration(Audited, Base):
     documentation_url: Mapped[str | None] = mapped_column(String(255), info=NOT_PERSONAL)
     is_active: Mapped[bool] = mapped_column(server_default=true(), index=True)
     auth_type: Mapped[AuthType] = mapped_column(choice("auth_type", AuthType))
+    api: Mapped[ProviderApi | None] = mapped_column(choice("api", ProviderApi))
+    """Which of the provider's APIs it speaks: what it asks about, and how answers are read. NULL: none we know."""
+
     requires_sandbox: Mapped[bool] = mapped_column(server_default=false())
     default_timeout_seconds: Mapped[int] = mapped_column(server_default=text("30"))
     default_retry_attempts: Mapped[int] = mapped_column(server_default=text("3"))
@@ -108,6 +111,9 @@ class IntegrationConfiguration(Audited, Base):
     cache_ttl_hours: Mapped[int] = mapped_column(server_default=text("24"))
     max_requests_per_second: Mapped[Decimal | None] = mapped_column(Numeric)
     max_calls_in_flight: Mapped[int | None]
+    keeps_owner_id: Mapped[bool] = mapped_column(server_default=false())
+    """Of the number that a vehicle's title names its owner by, usually that of social security: the last four digits
+    are kept. By default nothing of it is, and never the whole number."""
 
 
 class IntegrationNode(Audited, Base):

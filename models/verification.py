@@ -10,7 +10,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Audited, Base, BigId, Confidence, choice
 from models.facts import NOT_PERSONAL, kept, personal
-from models.vocabularies import HttpRequestStatus, TargetEntityType, VerificationStatus, VerificationType
+from models.vocabularies import (
+    HttpRequestStatus,
+    TargetEntityType,
+    VehicleSearch,
+    VerificationStatus,
+    VerificationType,
+)
 
 
 class IntegrationRequest(Audited, Base):
@@ -76,6 +82,16 @@ class IntegrationRequest(Audited, Base):
     retention_until: Mapped[date | None]
     job_id: Mapped[uuid.UUID | None]
     """The ledger's row for it, which is forgotten earlier."""
+
+    vehicle_id: Mapped[int | None] = mapped_column(ForeignKey("vehicle.id"), index=True)
+    address_id: Mapped[int | None] = mapped_column(ForeignKey("address.id"), index=True)
+    """Of a search for the vehicles at an address; a driver's address is not repeated here."""
+
+    search_by: Mapped[VehicleSearch | None] = mapped_column(choice("search_by", VehicleSearch))
+    poll_url: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
+    """Where an answer will be that the provider has promised for later; NULL again once it has come."""
+
+    pending_since: Mapped[datetime | None]
 
 
 class IntegrationVerificationResult(Audited, Base):

@@ -35,6 +35,7 @@ AuthType = Literal["api_key", "oauth2", "basic", "bearer"]
 Scope = Literal["system", "program", "producer"]
 Environment = Literal["sandbox", "production"]
 NodeDataType = Literal["string", "integer", "decimal", "boolean", "date", "datetime", "array", "object"]
+ProviderApi = Literal["drivers", "criminal", "vehicles"]
 PermissionType = Literal["user", "role", "group"]
 
 # Verification
@@ -44,6 +45,9 @@ TargetEntityType = Literal["driver", "vehicle", "address"]
 VerificationStatus = Literal["verified", "partial", "failed", "not_found", "error"]
 DriverVerificationStatus = Literal["not_verified", "verified", "partial", "failed"]
 LicenseVerificationStatus = Literal["not_verified", "verified", "invalid", "expired", "suspended"]
+VehicleVerificationStatus = Literal["not_verified", "verified", "partial", "failed"]
+VehicleSearch = Literal["vin", "plate", "address"]
+OfferDecision = Literal["open", "accepted", "declined"]
 DeliveryPointValidation = Literal["valid", "invalid", "unknown"]
 
 # Privacy and retention

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, event, text
@@ -22,6 +22,8 @@ from worker.errors import BadRequest
 from worker.hints import MESSAGE_MAX, Hints
 from worker.job import Kind
 from worker.settings import load_broker_url
+
+VehicleSearchKey = Literal["vin", "plate"]
 
 HINTS_AT_ENQUEUE = 200
 """With so many messages in the broker, enqueue sends no more: the dispatcher refills the window in fair order."""
@@ -46,7 +48,10 @@ def enqueue_verification(
     session: Session | Connection,
     *,
     integration: str,
-    driver_id: int,
+    driver_id: int | None = None,
+    vehicle_id: int | None = None,
+    address_id: int | None = None,
+    search_by: VehicleSearchKey | None = None,
     quote_id: UUID | None = None,
     producer: str | None = None,
     program: str | None = None,
@@ -57,22 +62,29 @@ def enqueue_verification(
     idempotency_key: str | None = None,
     correlation_id: str | None = None,
 ) -> EnqueuedVerification:
-    """Ask for a driver to be verified through `integration` (a `third_party_integration.code`).
+    """Ask for a verification through `integration` (a `third_party_integration.code`).
+
+    Household drivers and criminal records take a `driver_id`. Vehicles take a `vehicle_id`, searched by its VIN or, if
+    `search_by` says so, its plate; or an `address_id`: which vehicles are there, and which of them are the quote's.
 
     The nearest configuration decides how: of `producer`, then `program` (both codes), then the system's. `tenant`,
     by default the producer, is whose turn it takes in the queue; `priority` runs from 0, the most urgent, to 9.
     `deadline` counts from now: a job that has not begun by then ends as expired. The same `idempotency_key` within a
     day gives the same job.
 
-    Raises `BadRequest` with code unknown_integration, integration_disabled, unknown_driver, unknown_quote,
-    unknown_producer, unknown_program, no_configuration, configuration_error, idempotency_conflict, bad_priority,
-    bad_deadline or bad_correlation_id; nothing is written then.
+    Raises `BadRequest` with code unknown_integration, unsupported_integration, integration_disabled, no_driver,
+    no_vehicle, wrong_subject, unknown_driver, unknown_vehicle, unknown_address, incomplete_vehicle, incomplete_address,
+    bad_search_by, unknown_quote, unknown_producer, unknown_program, no_configuration, configuration_error,
+    idempotency_conflict, bad_priority, bad_deadline or bad_correlation_id; nothing is written then.
     """
     row = session.execute(
         _VERIFICATION,
         {
             "integration": integration,
             "driver_id": driver_id,
+            "vehicle_id": vehicle_id,
+            "address_id": address_id,
+            "search_by": search_by,
             "quote_id": quote_id,
             "producer": producer,
             "program": program,
@@ -95,7 +107,8 @@ _VERIFICATION = text(
     """
     SELECT * FROM try_enqueue_verification(
         :integration, :driver_id, :quote_id, :producer, :program, :environment, :tenant, :priority,
-        CAST(:deadline AS interval), :idempotency_key, :correlation_id
+        CAST(:deadline AS interval), :idempotency_key, :correlation_id, p_vehicle_id => :vehicle_id,
+        p_address_id => :address_id, p_search_by => :search_by
     )
     """
 )

@@ -38,6 +38,7 @@ Event = Status | Trouble
 
 class Meaning(Enum):
     ANSWER = auto()
+    PENDING = auto()  # accepted, and answered later at an address that came with it
     TRANSIENT = auto()
     THROTTLED = auto()  # the provider is well and asks for less: a breaker must not count it
     UNAUTHORIZED = auto()  # renew the token once; if that was done, the configuration is wrong
@@ -74,6 +75,8 @@ def classify(event: Event) -> Verdict:
         return _TROUBLES[event]
     if event.endpoint == "token":
         return _at_token_endpoint(event)
+    if event.code == 202:
+        return Verdict(Meaning.PENDING, "answer_pending", was_answered=True)
     if 200 <= event.code < 300:
         return Verdict(Meaning.ANSWER, "answered", was_answered=True)
     if event.code == 401:

@@ -5,22 +5,22 @@ them; hence one `asyncio.timeout` around everything, the token included.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from tasks.verification import answer, token
+from tasks.verification import token
 from tasks.verification.address import AddressRules, host_of
-from tasks.verification.answer import Reading
 from tasks.verification.classify import Event, Status, Trouble
 from tasks.verification.credentials import ClientCredentials, Credentials
 from tasks.verification.gate import RULES, Rules
 from tasks.verification.gate_store import Gate
-from tasks.verification.http_client import BODY_LIMIT, Line, open_line
+from tasks.verification.http_client import Line, open_line
+from tasks.verification.reading import Reading, Received
 from tasks.verification.strict_json import Unreadable
 from tasks.verification.token import Token
 from tasks.verification.token_store import TokenStore
@@ -44,6 +44,16 @@ class Exchange:
     time_ms: int | None = None
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Call:
+    """A JSON body to be sent, or without one a look at `url`; `read` makes something of what comes back."""
+
+    url: str
+    body: bytes | None
+    headers: dict[str, str]
+    read: Callable[[Received], Reading]
+
+
 class Provider:
     """What `act` works with; one object in each event loop. `sandbox` is the line for calls of that environment."""
 
@@ -56,20 +66,18 @@ class Provider:
 
     async def call(
         self,
-        url: str,
-        body: bytes,
-        headers: dict[str, str],
+        call: Call,
         credentials: Credentials,
         timeout_s: float,
         *,
         is_sandbox: bool,
     ) -> Exchange:
-        """POST a JSON body. Ends within `timeout_s`, renewal of a refused token included; never raises."""
+        """Ends within `timeout_s`, renewal of a refused token included; never raises."""
         started = _now()
         line = _Calls(self._sandbox if is_sandbox else self._line, self._tokens)
         try:
             async with asyncio.timeout(timeout_s):
-                return await line.signed(url, body, headers, credentials, timeout_s)
+                return await line.signed(call, credentials, timeout_s)
         except TimeoutError:
             return Exchange(Reading(Trouble.TIMED_OUT), time_ms=_ms_since(started))
 
@@ -81,37 +89,36 @@ class _Calls:
     _line: Line
     _tokens: TokenStore
 
-    async def signed(
-        self, url: str, body: bytes, headers: dict[str, str], credentials: Credentials, timeout_s: float
-    ) -> Exchange:
+    async def signed(self, call: Call, credentials: Credentials, timeout_s: float) -> Exchange:
         if not isinstance(credentials, ClientCredentials):
-            return await self._ask(url, body, {**headers, credentials.header: credentials.value})
-        exchange, used = await self._with_token(url, body, headers, credentials, timeout_s)
+            return await self._ask(call, credentials.header, credentials.value)
+        exchange, used = await self._with_token(call, credentials, timeout_s)
         if used is None or not _is_unauthorized(exchange.reading.event):
             return exchange
         await self._tokens.drop(credentials.cache_key, used)
-        exchange, _ = await self._with_token(url, body, headers, credentials, timeout_s)
+        exchange, _ = await self._with_token(call, credentials, timeout_s)
         return exchange
 
     async def _with_token(
-        self, url: str, body: bytes, headers: dict[str, str], credentials: ClientCredentials, timeout_s: float
+        self, call: Call, credentials: ClientCredentials, timeout_s: float
     ) -> tuple[Exchange, Token | None]:
         fetched = await self._tokens.get(credentials.cache_key, lambda: self._fetch(credentials, timeout_s))
         if not isinstance(fetched, Token):
             return Exchange(Reading(fetched, problem=_problem(fetched, credentials.token_url))), None
-        return await self._ask(url, body, {**headers, "Authorization": f"Bearer {fetched.value}"}), fetched
+        return await self._ask(call, "Authorization", f"Bearer {fetched.value}"), fetched
 
-    async def _ask(self, url: str, body: bytes, headers: dict[str, str]) -> Exchange:
+    async def _ask(self, call: Call, header: str, value: str) -> Exchange:
         started = _now()
-        raw = await self._line.send("POST", url, content=body, headers={**headers, "Content-Type": "application/json"})
+        headers = {**call.headers, header: value}
+        if call.body is None:
+            raw = await self._line.send("GET", call.url, headers=headers)
+        else:
+            headers["Content-Type"] = "application/json"
+            raw = await self._line.send("POST", call.url, headers=headers, content=call.body)
         time_ms = _ms_since(started)
         if isinstance(raw, Trouble):
-            return Exchange(Reading(raw, problem=_problem(raw, url)), time_ms=time_ms)
-        reading = answer.read(raw.status, raw.headers, raw.body[: answer.RAW_BYTES] if raw.is_oversized else raw.body)
-        if raw.is_oversized:
-            problem = f"The answer has more than {BODY_LIMIT} bytes."
-            reading = replace(reading, event=Trouble.OVERSIZED, kept=answer.raw(raw.body), answer=None, problem=problem)
-        return Exchange(reading, raw.status, raw.headers, time_ms)
+            return Exchange(Reading(raw, problem=_problem(raw, call.url)), time_ms=time_ms)
+        return Exchange(call.read(raw), raw.status, raw.headers, time_ms)
 
     async def _fetch(self, credentials: ClientCredentials, timeout_s: float) -> Token | Event:
         try:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
+from tasks.verification.drivers.question import DriverQuestion
 from tasks.verification.mapping import Findings
-from tasks.verification.question import Question
 from tasks.verification.rows_store import execute
 
 
-def save_findings(connection: Connection, answered: Sequence[tuple[Question, Findings]]) -> None:
+def save_drivers(connection: Connection, answered: Sequence[tuple[DriverQuestion, Findings]]) -> None:
     """Bring the rows that the questions were about up to date with what was found."""
     source = {asked.request_id: asked.account.integration_code for asked, _ in answered}
     # Two requests about one driver in one transaction: the later one counts, an UPDATE would take either.
@@ -49,7 +49,27 @@ def save_findings(connection: Connection, answered: Sequence[tuple[Question, Fin
     }
     execute(connection, _SAVE_DRIVERS, drivers.values())
     execute(connection, _SAVE_LICENSES, licenses.values())
+    offers = {
+        offer.id: {
+            "id": offer.id,
+            "driver_id": asked.driver_id,
+            "request_id": asked.request_id,
+            "relationship": offer.relationship,
+            "first_name": offer.first_name,
+            "middle_name": offer.middle_name,
+            "last_name": offer.last_name,
+            "date_of_birth": offer.date_of_birth,
+            "license_number": offer.sealed_license_number,
+            "license_number_bidx": offer.license_index,
+            "license_state": offer.license_state,
+            "license_type": offer.license_type,
+            "license_status": offer.license_status,
+        }
+        for asked, found in answered
+        for offer in found.offers
+    }
     execute(connection, _SAVE_ADDRESSES, addresses.values())
+    execute(connection, _SAVE_OFFERS, sorted(offers.values(), key=lambda row: str(row["id"])))
 
 
 _SAVE_DRIVERS = text(
@@ -99,5 +119,30 @@ _SAVE_ADDRESSES = text(
         delivery_point_validation = given.validation, last_standardization_date = now(), updated_by = :user
     FROM given JOIN locked USING (id)
     WHERE address.id = given.id
+    """
+)
+
+# An offer that was decided on stays so; one that is open becomes as the newest answer has it.
+_SAVE_OFFERS = text(
+    """
+    INSERT INTO household_member_offer AS offer (
+        id, driver_id, request_id, relationship, first_name, middle_name, last_name, date_of_birth, license_number,
+        license_number_bidx, license_state, license_type, external_license_status, status_id, created_by
+    )
+    SELECT id, driver_id, request_id, relationship, first_name, middle_name, last_name, date_of_birth, license_number,
+        license_number_bidx, license_state, license_type, license_status,
+        (SELECT id FROM status WHERE code = 'ACTIVE'), :user
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (
+        id uuid, driver_id bigint, request_id bigint, relationship text, first_name text, middle_name text,
+        last_name text, date_of_birth date, license_number text, license_number_bidx text, license_state text,
+        license_type text, license_status text
+    )
+    ON CONFLICT (id) DO UPDATE SET
+        request_id = excluded.request_id, relationship = excluded.relationship, first_name = excluded.first_name,
+        middle_name = excluded.middle_name, last_name = excluded.last_name, date_of_birth = excluded.date_of_birth,
+        license_number = excluded.license_number, license_number_bidx = excluded.license_number_bidx,
+        license_state = excluded.license_state, license_type = excluded.license_type,
+        external_license_status = excluded.external_license_status, updated_by = :user
+    WHERE offer.decision = 'open'
     """
 )

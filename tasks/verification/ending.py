@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any, assert_never
 
 from models.vocabularies import HttpRequestStatus
-from tasks.verification.mapping import Result, error_results
+from tasks.verification.apis import APIS
 from tasks.verification.question import Question
+from tasks.verification.results import Result
 from worker.outcomes import Cancelled, Done, Expired, GiveUp, Outcome, Retry, Snooze
 
 
@@ -34,7 +35,7 @@ def results_of(outcome: Outcome[Any], question: Question) -> Sequence[Result]:
             found: Sequence[Result] = result.findings.results if result.findings is not None else ()
             return found
         case GiveUp():
-            return error_results(question)
+            return APIS[question.account.api].error_results(question)
     return ()
 
 

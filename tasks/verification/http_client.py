@@ -19,9 +19,7 @@ from httpx_aiohttp.httpx2 import AiohttpTransport
 
 from tasks.verification.address import AddressRefused, AddressRules, check_addresses, check_url
 from tasks.verification.classify import Trouble
-
-BODY_LIMIT = 2 * 1024 * 1024
-"""Bytes of a decoded body. The largest real answer, a hundred drivers, has about 150 KB."""
+from tasks.verification.reading import BODY_LIMIT, Received
 
 KEEP_ALIVE_S = 15
 DNS_S = 30
@@ -29,16 +27,6 @@ DNS_S = 30
 HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "integration-worker"}
 
 Method = Literal["GET", "POST"]
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Received:
-    """An answer as it came; header names in lower case. Of an oversized body only what was read before the limit."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    is_oversized: bool
 
 
 @dataclass(frozen=True, slots=True)

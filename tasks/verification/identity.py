@@ -1,7 +1,9 @@
 """Is the person in the answer the one we asked about? Decided here, whatever the provider thinks of its own answer."""
 
 import unicodedata
+from datetime import date
 from enum import Enum, auto
+from typing import Protocol
 
 from tasks.verification.answer import DriverData
 from tasks.verification.question import PostalAddress, Subject
@@ -15,17 +17,34 @@ class Identity(Enum):
     OTHER = auto()
 
 
+class Person(Protocol):
+    """Whom an answer names."""
+
+    @property
+    def first_name(self) -> str | None: ...
+    @property
+    def last_name(self) -> str | None: ...
+    @property
+    def date_of_birth(self) -> date | None: ...
+
+
 def identify(subject: Subject, client_ref: str, found: DriverData) -> Identity:
+    """Is the driver in an answer the one we know?"""
+    return identify_person(subject, client_ref, found.client_ref, found.personal_info, found.personal_info.middle_name)
+
+
+def identify_person(
+    subject: Subject, client_ref: str, their_ref: str | None, person: Person, middle_name: str | None = None
+) -> Identity:
     """Compare names and birth date, blind to case, accents, punctuation and suffixes.
 
     Names change (marriage) and are written in several ways, birth dates don't: another birth date is another person.
     """
-    person = found.personal_info
-    if found.client_ref is not None and found.client_ref != client_ref:
+    if their_ref is not None and their_ref != client_ref:
         return Identity.OTHER
     if person.date_of_birth is not None and person.date_of_birth != subject.date_of_birth:
         return Identity.OTHER
-    firsts = _first_names(person.first_name, person.middle_name)
+    firsts = _first_names(person.first_name, middle_name)
     same_first = bool(firsts & _first_names(subject.first_name, None))
     same_last = bool(_name(person.last_name)) and _name(person.last_name) == _name(subject.last_name)
     if same_first and same_last and person.date_of_birth is not None:

@@ -4,7 +4,7 @@ The provider's own verdict is an upper bound: it can only get worse here, where 
 what was asked.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -12,14 +12,17 @@ from models.vocabularies import (
     DeliveryPointValidation,
     DriverVerificationStatus,
     LicenseVerificationStatus,
-    TargetEntityType,
     VerificationStatus,
     VerificationType,
 )
 from tasks.verification.answer import Answer, CurrentAddress, LicenseInfo, ProviderStatus
-from tasks.verification.discrepancies import Discrepancy, discrepancies
+from tasks.verification.discrepancies import discrepancies
+from tasks.verification.drivers.household import Offer, household
+from tasks.verification.drivers.question import DriverQuestion, license_number
 from tasks.verification.identity import Identity, identify, same_address, same_license
-from tasks.verification.question import PostalAddress, Question, client_ref
+from tasks.verification.question import PostalAddress, client_ref
+from tasks.verification.results import Found, Result
+from worker.crypto import Keyring
 
 LICENSE_STATUS: dict[str, LicenseVerificationStatus] = {
     "valid": "verified",
@@ -28,18 +31,6 @@ LICENSE_STATUS: dict[str, LicenseVerificationStatus] = {
     "revoked": "invalid",
 }
 """Our word for the provider's; what is not here is `not_verified`, and the provider's word is kept beside it."""
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Result:
-    """One row of `integration_verification_result`."""
-
-    verification_type: VerificationType
-    target_type: TargetEntityType
-    status: VerificationStatus
-    confidence: Decimal | None = None
-    verified_data: dict[str, Any] | None = None
-    discrepancies: tuple[Discrepancy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +56,31 @@ class AddressChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class Findings(Found):
     """Everything that an answer changes. `address` None leaves the address as it is."""
 
-    results: tuple[Result, ...]
     driver: DriverChange
     license: LicenseChange
     address: AddressChange | None
+    offers: tuple[Offer, ...] = ()
 
 
-def findings(question: Question, license_number: str, answer: Answer, *, is_cleaned: bool) -> Findings:
+def conclude(question: DriverQuestion, answer: Answer, keyring: Keyring, *, is_cleaned: bool) -> Findings:
+    """What the answer says about the driver, and about who else lives there. Raises `Undecipherable`."""
+    own = findings(question, license_number(question, keyring), answer, is_cleaned=is_cleaned)
+    if own.driver.status not in ("verified", "partial"):
+        return own
+    members, offers = household(question.mates, question.household, answer.household_members, keyring)
+    return replace(own, results=own.results + members, offers=offers)
+
+
+def findings(question: DriverQuestion, license_number: str, answer: Answer, *, is_cleaned: bool) -> Findings:
     """What the answer to a question means. `is_cleaned`: characters that can't be stored were taken out of it."""
     found = answer.driver_data
     identity, has_license = None, False
     if found is not None:
         identity = identify(question.subject, client_ref(question.driver_id), found)
-        has_license = same_license(license_number, question.subject.state_code, found)
+        has_license = same_license(license_number, question.state_code, found)
     status = _overall(answer, identity, has_license=has_license)
     noted = discrepancies(answer, identity, has_license=has_license, is_cleaned=is_cleaned)
     is_ours = found is not None and identity is not Identity.OTHER
@@ -88,10 +88,11 @@ def findings(question: Question, license_number: str, answer: Answer, *, is_clea
     score = answer.confidence_score
 
     def result(kind: VerificationType, outcome: VerificationStatus, data: dict[str, Any] | None, about: str) -> Result:
-        target: TargetEntityType = "address" if kind == "address" else "driver"
         own = tuple(d for d in noted if d["node_path"].startswith(about))
         # Another person's data is in the record of the call; among our driver's results it has no place.
-        return Result(kind, target, outcome, score, data if is_ours else None, own)
+        if kind == "address" and question.address_id is not None:
+            return Result(kind, "address", question.address_id, outcome, score, data if is_ours else None, own)
+        return Result(kind, "driver", question.driver_id, outcome, score, data if is_ours else None, own)
 
     results = [
         result("household", status, _household(answer), ""),
@@ -99,7 +100,7 @@ def findings(question: Question, license_number: str, answer: Answer, *, is_clea
         result("identity", _identity(status, identity), _person(answer), "driver_data.personal_info"),
     ]
     address_change = None
-    if question.address is not None:
+    if question.address is not None and question.address_id is not None:
         current = found.address_info.current_address if found and found.address_info else None
         is_same = current is not None and _is_same(current, question.address)
         outcome = _address(status, answer, current, is_same=is_same)
@@ -119,11 +120,13 @@ def findings(question: Question, license_number: str, answer: Answer, *, is_clea
     )
 
 
-def error_results(question: Question) -> tuple[Result, ...]:
+def error_results(question: DriverQuestion) -> tuple[Result, ...]:
     """The rows of a verification that ended without an answer: that it was tried, and nothing else."""
     kinds: tuple[VerificationType, ...] = ("household", "license", "identity")
-    rows = [Result(kind, "driver", "error") for kind in kinds]
-    return (*rows, Result("address", "address", "error")) if question.address is not None else tuple(rows)
+    rows = tuple(Result(kind, "driver", question.driver_id, "error") for kind in kinds)
+    if question.address_id is None:
+        return rows
+    return (*rows, Result("address", "address", question.address_id, "error"))
 
 
 def _overall(answer: Answer, identity: Identity | None, *, has_license: bool) -> ProviderStatus:
@@ -177,7 +180,7 @@ def _is_same(current: CurrentAddress, asked: PostalAddress) -> bool:
 def _household(answer: Answer) -> dict[str, Any]:
     return answer.model_dump(
         mode="json",
-        include={"address_search_status", "drivers_found", "records_returned", "truncated", "household_members"},
+        include={"address_search_status", "drivers_found", "records_returned", "truncated"},
     )
 
 

@@ -1,4 +1,4 @@
-"""What is asked: the row of one request as plain data, or why it can't be asked, and the body the provider expects."""
+"""What every question to the provider has: how it is called, under which keys, and whether it was asked before."""
 
 import uuid
 from collections.abc import Mapping
@@ -7,11 +7,12 @@ from datetime import date, timedelta
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from models.vocabularies import Environment
+from models.vocabularies import Environment, ProviderApi
 from worker.errors import Misconfigured
 from worker.outcomes import GiveUp
 
 KEY = "Idempotency-Key"
+CORRELATION = "X-Correlation-Id"
 
 LONGEST_TIMEOUT_S = 90
 """More than any provider needs, and little enough for a run to hold a whole call."""
@@ -19,12 +20,11 @@ LONGEST_TIMEOUT_S = 90
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Subject:
-    """The driver as the platform knows him. Prints as nothing: it is personal data throughout."""
+    """A person as the platform knows him. Prints as nothing: it is personal data throughout."""
 
     first_name: str
     last_name: str
     date_of_birth: date
-    state_code: str
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -45,6 +45,7 @@ class Account:
 
     configuration_id: int
     integration_code: str
+    api: ProviderApi
     environment: Environment
     is_required: bool
     auth_type: str
@@ -55,48 +56,54 @@ class Account:
     cache_ttl_hours: int
     max_requests_per_second: float | None
     max_calls_in_flight: int | None
+    keeps_owner_id: bool
+    """The last four digits of a vehicle owner's number are kept; by default nothing of it is."""
 
 
 @dataclass(frozen=True, slots=True)
+class Pending:
+    """A search that was accepted `for_s` seconds ago and is answered at `url`."""
+
+    url: str
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One request with everything that its verification needs.
+    """One request; each API adds what it is about.
 
     `idempotency_key` is that of the next call, `retry_count` the retries spent by earlier runs, `body_sent` what they
     asked; `time_left_s` runs from the claim to the job's deadline.
     """
 
     request_id: int
-    driver_id: int
-    license_id: int
-    address_id: int | None
     account: Account
-    subject: Subject
-    sealed_license_number: str
-    address: PostalAddress | None
     correlation_id: str
     idempotency_key: str
     retry_count: int
     body_sent: dict[str, Any] | None
     time_left_s: float | None
+    pending: Pending | None = None
 
 
-def question(row: Any, time_left: timedelta | None, new_key: str) -> Question | GiveUp[Any]:
-    """The question a row of `store.load` asks. `new_key` serves a request that was never sent."""
+Basics = dict[str, Any]
+"""The fields of `Question`, for an API's own question to begin with."""
+
+
+def basics(row: Any, time_left: timedelta | None, new_key: str) -> Basics | GiveUp[Any]:
+    """Of a row of `question_store.load`. `new_key` serves a request that was never sent."""
     if problem := _problem(row):
         return problem
     try:
         url = full_url(row.endpoint_url, row.base_url, row.configuration_id)
     except Misconfigured as error:
         return GiveUp("configuration_error", str(error))
-    has_address = bool(row.street_1)
-    return Question(
-        request_id=row.request_id,
-        driver_id=row.driver_id,
-        license_id=row.license_id,
-        address_id=row.address_id if has_address else None,
-        account=Account(
+    return {
+        "request_id": row.request_id,
+        "account": Account(
             row.configuration_id,
             row.integration_code,
+            row.api,
             row.environment,
             row.is_required,
             row.auth_type,
@@ -107,16 +114,15 @@ def question(row: Any, time_left: timedelta | None, new_key: str) -> Question | 
             row.cache_ttl_hours,
             None if row.max_requests_per_second is None else float(row.max_requests_per_second),
             row.max_calls_in_flight,
+            row.keeps_owner_id,
         ),
-        subject=Subject(row.first_name, row.last_name, row.date_of_birth, row.state_code),
-        sealed_license_number=row.license_number,
-        address=PostalAddress(row.street_1, row.street_2, row.city, row.state, row.zip_code) if has_address else None,
-        correlation_id=row.correlation_id,
-        idempotency_key=_key(row, new_key),
-        retry_count=row.retry_count,
-        body_sent=row.request_body,
-        time_left_s=time_left.total_seconds() if time_left is not None else None,
-    )
+        "correlation_id": row.correlation_id,
+        "idempotency_key": _key(row, new_key),
+        "retry_count": row.retry_count,
+        "body_sent": row.request_body,
+        "time_left_s": time_left.total_seconds() if time_left is not None else None,
+        "pending": None if row.poll_url is None else Pending(row.poll_url, row.pending_for_s),
+    }
 
 
 def _problem(row: Any) -> GiveUp[Any] | None:
@@ -129,57 +135,51 @@ def _problem(row: Any) -> GiveUp[Any] | None:
             "configuration_error",
             f"The timeout_seconds of configuration {row.configuration_id} is above {LONGEST_TIMEOUT_S}.",
         )
+    if row.api is None:
+        return GiveUp("configuration_error", f"Integration {row.integration_code} names no API.")
+    return None
+
+
+def person(row: Any) -> Subject | GiveUp[Any]:
+    """The driver a row is about; all three are needed to tell him from others."""
     if row.driver_id is None:
         return GiveUp("unknown_driver", f"Request {row.request_id} names no driver.")
-    if row.license_id is None:
-        return GiveUp("unknown_license", f"Driver {row.driver_id} has no licence.")
     for name in ("first_name", "last_name", "date_of_birth"):
         if not getattr(row, name):
             return GiveUp("incomplete_driver", f"Driver {row.driver_id} has no {name}.")
-    for name in ("license_number", "state_code"):
-        if not getattr(row, name):
-            return GiveUp("incomplete_license", f"Licence {row.license_id} has no {name}.")
-    return None
+    return Subject(row.first_name, row.last_name, row.date_of_birth)
+
+
+def postal_address(row: Any) -> PostalAddress | None:
+    """The address a row is about; without a street there is none."""
+    if not row.street_1:
+        return None
+    return PostalAddress(row.street_1, row.street_2, row.city, row.state, row.zip_code)
 
 
 def _key(row: Any, new_key: str) -> str:
     """The key of the next call: a new one after an answer, else that of the call whose answer never came."""
-    used = (row.request_headers or {}).get(KEY)
+    used: str | None = (row.request_headers or {}).get(KEY)
     if used is None:
         return new_key
-    return used if row.response_status_code is None else next_key(used)
+    if row.response_status_code is None or row.poll_url is not None:
+        return used  # a look for a promised answer takes no key: the last one stays that of the search
+    return next_key(used)
 
 
-def request_body(question: Question, license_number: str) -> dict[str, Any]:
-    """The body of a household drivers search (version 2.7). Equal questions give equal bodies, byte for byte."""
-    subject, address = question.subject, question.address
-    search: dict[str, Any] = {
-        "driver": {
-            "client_ref": client_ref(question.driver_id),
-            "first_name": subject.first_name,
-            "last_name": subject.last_name,
-            "date_of_birth": subject.date_of_birth.isoformat(),
-            "license_number": license_number,
-            "state_code": subject.state_code,
-        }
-    }
-    if address is not None:
-        search["address"] = {
-            "street_1": address.street_1,
-            "city": address.city,
-            "state": address.state,
-            "zip_code": address.zip_code,
-        } | ({"street_2": address.street_2} if address.street_2 else {})
-    return {
-        "transaction_info": {"department_id": "1", "user_id": "svc", "user_name": "worker"},
-        "search": search,
-        "options": {"include_household": True, "include_criminal_history": False},
-    }
+TRANSACTION = {"department_id": "1", "user_id": "svc", "user_name": "worker"}
+"""Who asks, in every body."""
+
+
+def searched(address: PostalAddress) -> dict[str, Any]:
+    """An address as a search takes it."""
+    place = {"street_1": address.street_1, "city": address.city, "state": address.state, "zip_code": address.zip_code}
+    return place | ({"street_2": address.street_2} if address.street_2 else {})
 
 
 def headers(question: Question, idempotency_key: str) -> dict[str, str]:
     """The headers of a call that may be stored: whoever signs it adds the others."""
-    return {KEY: idempotency_key, "X-Correlation-Id": question.correlation_id}
+    return {KEY: idempotency_key, CORRELATION: question.correlation_id}
 
 
 def client_ref(driver_id: int) -> str:

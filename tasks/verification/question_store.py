@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, select, text
+from sqlalchemy import Connection, Row, and_, func, or_, select, text
+from sqlalchemy.orm import aliased
 
-from models.household import Address, Driver, License
+from models.household import Address, Driver, License, Vehicle
 from models.integration import IntegrationConfiguration, ThirdPartyIntegration
 from models.verification import IntegrationRequest
-from tasks.verification.question import Question, headers, question
+from tasks.verification.apis import question
+from tasks.verification.question import Question, headers
 from tasks.verification.rows_store import execute
 from worker.job import Job
 from worker.outcomes import Done, GiveUp, Outcome
@@ -27,6 +29,46 @@ def load(connection: Connection, jobs: Sequence[Job]) -> Mapping[UUID, Any]:
     return inputs
 
 
+_MATE = aliased(Driver)
+_MATES_LICENSE = aliased(License)
+_SAME_QUOTE = func.coalesce(IntegrationRequest.quote_id, Driver.quote_id)
+
+_MATES = (
+    select(
+        func.jsonb_agg(
+            func.jsonb_build_object(
+                *("id", _MATE.id, "first_name", _MATE.first_name, "last_name", _MATE.last_name),
+                *("date_of_birth", _MATE.date_of_birth, "license_index", _MATES_LICENSE.license_number_bidx),
+            )
+        )
+    )
+    .select_from(_MATE)
+    .outerjoin(_MATES_LICENSE, _MATES_LICENSE.id == _MATE.license_id)
+    .where(ThirdPartyIntegration.api == "drivers", _MATE.quote_id == _SAME_QUOTE, _MATE.id != Driver.id)
+    .correlate(ThirdPartyIntegration, IntegrationRequest, Driver)
+    .scalar_subquery()
+)
+
+_VEHICLES = (
+    select(
+        func.jsonb_agg(
+            func.jsonb_build_object(
+                *("id", Vehicle.id, "vin", Vehicle.vin, "plate", Vehicle.plate),
+                *("model_year", Vehicle.model_year, "make", Vehicle.make, "model", Vehicle.model),
+            )
+        )
+    )
+    .where(
+        ThirdPartyIntegration.api == "vehicles",
+        or_(
+            Vehicle.id == IntegrationRequest.vehicle_id,
+            and_(IntegrationRequest.address_id.is_not(None), Vehicle.quote_id == IntegrationRequest.quote_id),
+        ),
+    )
+    .correlate(ThirdPartyIntegration, IntegrationRequest)
+    .scalar_subquery()
+)
+
 _QUESTIONS = (
     select(
         IntegrationRequest.id.label("request_id"),
@@ -36,6 +78,9 @@ _QUESTIONS = (
         IntegrationRequest.response_status_code,
         IntegrationRequest.retry_count,
         IntegrationRequest.correlation_id,
+        IntegrationRequest.search_by,
+        IntegrationRequest.poll_url,
+        func.extract("epoch", func.now() - IntegrationRequest.pending_since).label("pending_for_s"),
         IntegrationConfiguration.id.label("configuration_id"),
         IntegrationConfiguration.environment,
         IntegrationConfiguration.is_enabled,
@@ -47,10 +92,13 @@ _QUESTIONS = (
         IntegrationConfiguration.cache_ttl_hours,
         IntegrationConfiguration.max_requests_per_second,
         IntegrationConfiguration.max_calls_in_flight,
+        IntegrationConfiguration.keeps_owner_id,
         ThirdPartyIntegration.code.label("integration_code"),
+        ThirdPartyIntegration.api,
         ThirdPartyIntegration.is_active,
         ThirdPartyIntegration.auth_type,
         ThirdPartyIntegration.base_url,
+        _SAME_QUOTE.label("quote_id"),
         Driver.id.label("driver_id"),
         Driver.first_name,
         Driver.last_name,
@@ -64,12 +112,14 @@ _QUESTIONS = (
         Address.city,
         Address.state,
         Address.zip_code,
+        _MATES.label("mates"),
+        _VEHICLES.label("vehicles"),
     )
     .join(IntegrationConfiguration, IntegrationConfiguration.id == IntegrationRequest.configuration_id)
     .join(ThirdPartyIntegration, ThirdPartyIntegration.id == IntegrationRequest.integration_id)
     .outerjoin(Driver, Driver.id == IntegrationRequest.driver_id)
     .outerjoin(License, License.id == Driver.license_id)
-    .outerjoin(Address, Address.id == Driver.address_id)
+    .outerjoin(Address, Address.id == func.coalesce(IntegrationRequest.address_id, Driver.address_id))
     .where(IntegrationRequest.id == text("ANY(CAST(:ids AS bigint[]))"))
 )
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from tasks.verification.answer import Reading
 from tasks.verification.classify import Status, Trouble, Verdict
-from tasks.verification.mapping import Findings
 from tasks.verification.question import Account
+from tasks.verification.reading import Reading
+from tasks.verification.results import Found
 
 _KEPT = frozenset(("date", "content-type", "retry-after", "x-transaction-id", "x-correlation-id", "idempotent-replay"))
 _VALUE_LENGTH = 200
@@ -28,7 +28,8 @@ class Report:
     """The last call of a run, and what it brought. `retry_count` is over all runs; bodies are JSON text.
 
     `status_code` is None unless the provider has answered: the next run then repeats the call under its key. `findings`
-    is there exactly if the answer could be used; `is_timeout` tells how the last call failed.
+    is there exactly if the answer could be used; `is_timeout` tells how the last call failed; at `poll_url` the answer
+    will be.
     """
 
     request_headers: dict[str, str]
@@ -40,7 +41,8 @@ class Report:
     response_time_ms: int | None
     transaction_id: str | None
     is_timeout: bool
-    findings: Findings | None = None
+    findings: Found | None = None
+    poll_url: str | None = None
 
 
 def kept_headers(headers: dict[str, str] | None) -> dict[str, str] | None:

@@ -7,12 +7,17 @@ from collections.abc import Sequence
 import orjson
 from sqlalchemy import Connection, text
 
-from tasks.verification.driver_store import save_findings
+from tasks.verification.apis import APIS
+from tasks.verification.driver_store import save_drivers
 from tasks.verification.ending import request_end, results_of
+from tasks.verification.mapping import Findings
 from tasks.verification.question import Question
 from tasks.verification.question_store import request_id
 from tasks.verification.report import Report
+from tasks.verification.results import Result
 from tasks.verification.rows_store import execute
+from tasks.verification.vehicles.findings import VehicleFindings
+from tasks.verification.vehicles.store import save_vehicles
 from worker.job import Finished
 from worker.outcomes import Done
 
@@ -29,8 +34,12 @@ def save(connection: Connection, finished: Sequence[Finished]) -> None:
         for run in runs
         if isinstance(run.outcome, Done) and run.outcome.result.findings is not None
     ]
-    if answered:
-        save_findings(connection, answered)
+    drivers = [(asked, found) for asked, found in answered if isinstance(found, Findings)]
+    vehicles = [(asked, found) for asked, found in answered if isinstance(found, VehicleFindings)]
+    if drivers:
+        save_drivers(connection, drivers)
+    if vehicles:
+        save_vehicles(connection, vehicles)
 
 
 def _save_requests(connection: Connection, runs: Sequence[Finished]) -> None:
@@ -52,6 +61,7 @@ def _save_requests(connection: Connection, runs: Sequence[Finished]) -> None:
                 "response_body": None if report.response_body is None else orjson.Fragment(report.response_body),
                 "time_ms": report.response_time_ms,
                 "transaction_id": report.transaction_id,
+                "poll_url": report.poll_url,
             }
         )
     execute(connection, _SAVE_REPORTS, reported)
@@ -65,10 +75,13 @@ _SAVE_REPORTS = text(
         request_headers = given.request_headers, request_body = given.request_body,
         retry_count = given.retry_count, response_status_code = given.status_code,
         response_headers = given.response_headers, response_body = given.response_body,
-        response_time_ms = given.time_ms, external_transaction_id = given.transaction_id
+        response_time_ms = given.time_ms, external_transaction_id = given.transaction_id,
+        poll_url = given.poll_url,
+        pending_since = CASE WHEN given.poll_url IS NOT NULL THEN coalesce(pending_since, now()) END
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (
         id bigint, status text, error text, request_headers jsonb, request_body jsonb, retry_count integer,
-        status_code integer, response_headers jsonb, response_body jsonb, time_ms integer, transaction_id text
+        status_code integer, response_headers jsonb, response_body jsonb, time_ms integer, transaction_id text,
+        poll_url text
     )
     WHERE integration_request.id = given.id
     """
@@ -90,12 +103,12 @@ def _save_results(connection: Connection, runs: Sequence[Finished]) -> None:
             "request_id": asked.request_id,
             "type": result.verification_type,
             "target_type": result.target_type,
-            "target": asked.address_id if result.target_type == "address" else asked.driver_id,
+            "target": result.target_id,
             "status": result.status,
             "confidence": result.confidence,
             "data": result.verified_data,
             "discrepancies": result.discrepancies or None,
-            "ttl_hours": asked.account.cache_ttl_hours if result.status != "error" else 0,
+            "ttl_hours": _ttl_hours(asked, result),
             "transaction_id": report.transaction_id if report else None,
         }
         for run in runs
@@ -126,3 +139,9 @@ _SAVE_RESULTS = text(
 def _report(run: Finished) -> Report | None:
     result = getattr(run.outcome, "result", None)
     return result if isinstance(result, Report) else None
+
+
+def _ttl_hours(asked: Question, result: Result) -> int:
+    """How long a later question may be answered by it: the configuration says, but not about what is never kept."""
+    is_reusable = result.status != "error" and APIS[asked.account.api].is_reusable
+    return asked.account.cache_ttl_hours if is_reusable else 0

@@ -4,23 +4,28 @@ import asyncio
 import random
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
 
 import orjson
 from tenacity import AsyncRetrying, RetryCallState
 
 from tasks.verification import backoff
 from tasks.verification.address import host_of
+from tasks.verification.apis import APIS
 from tasks.verification.classify import Meaning, Status, Verdict, classify
-from tasks.verification.client import Exchange, Provider, open_provider
+from tasks.verification.client import Call, Exchange, Provider, open_provider
 from tasks.verification.credentials import Credentials, read_credentials
 from tasks.verification.gate import Closed, Ending, Visit, ending_of, is_about_account
-from tasks.verification.mapping import Findings, findings
+from tasks.verification.pending import GIVEN_UP_AFTER_S, look_again_s
 from tasks.verification.progress import Progress
-from tasks.verification.question import Question, headers, next_key, request_body
+from tasks.verification.question import CORRELATION, Question, headers, next_key
 from tasks.verification.question_store import load
+from tasks.verification.reading import read
 from tasks.verification.report import Report, kept_headers, sentence
+from tasks.verification.results import Found
 from tasks.verification.store import save
-from worker.crypto import Place, Undecipherable
+from worker.crypto import Undecipherable
 from worker.errors import Misconfigured
 from worker.job import job
 from worker.outcomes import Done, GiveUp, Outcome, Retry, Snooze
@@ -46,16 +51,16 @@ async def verify(question: Question, provider: Provider) -> Outcome[Report]:
 
     Short waits are waited here, long ones by the job's row. A call whose fate is unknown is repeated under its
     Idempotency-Key; after an answer the next call has a key of its own, or the provider would repeat itself. Each call
-    passes the gate; what it and the provider postpone, and failures of an outage, cost neither attempt nor retry.
+    passes the gate; what it and the provider postpone, and failures of an outage, cost neither attempt nor retry. An
+    answer promised for later is looked for by runs of their own: between two looks no worker has the job.
     """
     try:
         credentials = read_credentials(question.account, provider.keyring)
-        place = Place("license", "license_number", str(question.license_id))
-        license_number = provider.keyring.decrypt(question.sealed_license_number, place)
+        body = APIS[question.account.api].body(question, provider.keyring)
     except (Misconfigured, Undecipherable) as error:
         return GiveUp("configuration_error", str(error))
 
-    run = _Run(question, provider, credentials, license_number)
+    run = _Run(question, provider, credentials, body)
     retrying = AsyncRetrying(
         retry=lambda state: _call_of(state).may_be_repeated,
         wait=lambda state: _call_of(state).wait_s,
@@ -69,7 +74,9 @@ async def verify(question: Question, provider: Provider) -> Outcome[Report]:
         return run.come_back(refused.closed)
 
     if call.verdict.meaning is Meaning.ANSWER:
-        return Done(run.report(call, _findings(question, license_number, call)))
+        return Done(run.report(call, run.found(call)))
+    if call.verdict.meaning is Meaning.PENDING:
+        return run.look_again(call)
     said = sentence(call.exchange.reading, call.verdict, question.account)
     if call.outage_s is not None:
         return run.come_back(Closed(call.outage_s, is_breaker=True))
@@ -118,15 +125,15 @@ def _call_of(state: RetryCallState) -> _Call:
 class _Run:
     """The calls of one run and the time it has."""
 
-    def __init__(self, question: Question, provider: Provider, credentials: Credentials, license_number: str) -> None:
+    def __init__(self, question: Question, provider: Provider, credentials: Credentials, body: dict[str, Any]) -> None:
         self._question = question
         self._provider = provider
         self._credentials = credentials
-        body = request_body(question, license_number)
         self._body = orjson.dumps(body)
         # Corrected since it was last sent: a new question, for which the old key must not be used.
         is_changed = question.body_sent not in (None, body)
         key = next_key(question.idempotency_key) if is_changed else question.idempotency_key
+        self._poll_url = question.pending.url if question.pending is not None and not is_changed else None
         self._progress = Progress(key, question.retry_count)
         self._last: _Call | None = None
         self._started = asyncio.get_running_loop().time()
@@ -142,9 +149,7 @@ class _Run:
         self._progress = progress
         try:
             exchange = await self._provider.call(
-                account.url,
-                self._body,
-                headers(self._question, progress.key),
+                self._next(progress.key),
                 self._credentials,
                 account.timeout_s,
                 is_sandbox=account.environment == "sandbox",
@@ -208,7 +213,7 @@ class _Run:
         job_left_s = self._question.time_left_s
         return job_left_s is not None and wait_s >= job_left_s - self._elapsed_s()
 
-    def report(self, call: _Call, found: Findings | None = None) -> Report:
+    def report(self, call: _Call, found: Found | None = None) -> Report:
         exchange, reading = call.exchange, call.exchange.reading
         return Report(
             request_headers=headers(self._question, call.progress.key),
@@ -221,7 +226,38 @@ class _Run:
             transaction_id=reading.transaction_id,
             is_timeout=call.verdict.is_timeout,
             findings=found,
+            poll_url=self._still_promised(call),
         )
+
+    def found(self, call: _Call) -> Found:
+        """What the answer means."""
+        reading, keyring = call.exchange.reading, self._provider.keyring
+        conclude = APIS[self._question.account.api].conclude
+        return conclude(self._question, reading.answer, keyring, is_cleaned=reading.is_cleaned)
+
+    def look_again(self, call: _Call) -> Outcome[Report]:
+        """Later, at the address that came with the promise; no attempt and no retry is spent."""
+        pending = self._question.pending
+        if self._poll_url is not None and pending is not None and pending.for_s > GIVEN_UP_AFTER_S:
+            hours = round(GIVEN_UP_AFTER_S / 3600)
+            return GiveUp("answer_never_came", f"The promised answer is pending for {hours} hours.", self.report(call))
+        event = call.exchange.reading.event
+        header = event.retry_after if isinstance(event, Status) else None
+        wait_s = look_again_s(backoff.parse_retry_after(header, datetime.now(UTC)), _dice.random())
+        return Snooze("the provider's answer, promised for later", timedelta(seconds=wait_s), self.report(call))
+
+    def _next(self, key: str) -> Call:
+        """The call to be made: the question, or a look for the answer that was promised to it."""
+        read_answer = partial(read, APIS[self._question.account.api].form, self._question)
+        if self._poll_url is None:
+            return Call(self._question.account.url, self._body, headers(self._question, key), read_answer)
+        return Call(self._poll_url, None, {CORRELATION: self._question.correlation_id}, read_answer)
+
+    def _still_promised(self, call: _Call) -> str | None:
+        """Where to look next. After an answer or a refusal a repetition of the job asks anew."""
+        if call.verdict.meaning is Meaning.PENDING:
+            return call.exchange.reading.poll_url
+        return None if call.verdict.meaning in (Meaning.ANSWER, Meaning.PERMANENT) else self._poll_url
 
     def _visit(self, *, is_first: bool) -> Visit:
         account = self._question.account
@@ -239,10 +275,3 @@ class _Run:
 
     def _elapsed_s(self) -> float:
         return asyncio.get_running_loop().time() - self._started
-
-
-def _findings(question: Question, license_number: str, call: _Call) -> Findings | None:
-    reading = call.exchange.reading
-    if reading.answer is None:
-        return None
-    return findings(question, license_number, reading.answer, is_cleaned=reading.is_cleaned)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from models.vocabularies import Environment, JobState
 from worker.api.tokens import Caller
-from worker.enqueue import enqueue_verification
+from worker.enqueue import VehicleSearchKey, enqueue_verification
 from worker.errors import BadRequest
 
 KEY_FORM = r"^[!-~]{1,200}$"
@@ -21,13 +21,24 @@ KEY_FORM = r"^[!-~]{1,200}$"
 Code = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
+Id = Annotated[int, Field(strict=True, ge=1, lt=2**63)]
+
+
 class VerificationRequest(BaseModel):
-    """Which driver to verify, through which integration, and in whose name."""
+    """Whom or what to verify, through which integration, and in whose name.
+
+    Household drivers and criminal records take a driver; vehicles take a vehicle or an address.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     integration: Annotated[Code, Field(examples=["DCS_HOUSEHOLD_DRIVERS"])]
-    driver_id: Annotated[int, Field(strict=True, ge=1, lt=2**63)]
+    driver_id: Id | None = Field(None, description="The driver, for household drivers and criminal records.")
+    vehicle_id: Id | None = Field(None, description="The vehicle, for household vehicles.")
+    address_id: Id | None = Field(None, description="The address whose vehicles are searched.")
+    search_by: VehicleSearchKey | None = Field(
+        None, description="What of the vehicle is searched: vin, as without this field, or plate."
+    )
     quote_id: UUID | None = Field(None, description="The quote it is for.")
     producer: Code | None = Field(None, description="Code of the producer whose configuration is used.")
     program: Code | None = Field(None, description="Code of the program whose configuration is used.")
@@ -65,6 +76,9 @@ def ask(
         connection,
         integration=asked.integration,
         driver_id=asked.driver_id,
+        vehicle_id=asked.vehicle_id,
+        address_id=asked.address_id,
+        search_by=asked.search_by,
         quote_id=asked.quote_id,
         producer=asked.producer,
         program=asked.program,

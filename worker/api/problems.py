@@ -65,7 +65,16 @@ EVERYWHERE: dict[int | str, dict[str, Any]] = {
 
 REASONS: dict[str, tuple[int, str | None, str]] = {
     "unknown_integration": (404, "integration", "there is no such integration"),
+    "unsupported_integration": (409, "integration", "it names no API that is known here"),
+    "no_driver": (422, "driver_id", "this integration asks about a driver: name one"),
+    "no_vehicle": (422, "vehicle_id", "this integration asks about a vehicle or an address: name one"),
+    "wrong_subject": (422, "integration", "it asks about something else than what is given, or about one thing only"),
+    "bad_search_by": (422, "search_by", "it says how a vehicle is searched: by vin or by plate"),
     "unknown_driver": (404, "driver_id", "there is no such driver"),
+    "unknown_vehicle": (404, "vehicle_id", "there is no such vehicle"),
+    "unknown_address": (404, "address_id", "there is no such address"),
+    "incomplete_vehicle": (409, "vehicle_id", "it lacks what it is to be searched by"),
+    "incomplete_address": (409, "address_id", "it has no street or no state"),
     "unknown_quote": (404, "quote_id", "there is no such quote"),
     "unknown_producer": (404, "producer", "there is no such producer"),
     "unknown_program": (404, "program", "there is no such program"),

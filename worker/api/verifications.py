@@ -42,7 +42,7 @@ def ask_for_verification(
         Header(pattern=KEY_FORM, description="Asking again with the same key gives the same job, for a day."),
     ] = None,
 ) -> Asked:
-    """Ask for the verification of a driver. Once this has answered, the job is not lost."""
+    """Ask for a verification. Once this has answered, the job is not lost."""
     hinting: Hinting = request.state.hinting
     with hinting.transaction() as connection:
         enqueued = ask(
@@ -76,6 +76,8 @@ class Verification(BaseModel):
     job_state: JobState
     integration: str
     driver_id: int | None
+    vehicle_id: int | None
+    address_id: int | None
     quote_id: UUID | None
     status: HttpRequestStatus
     correlation_id: str
@@ -102,7 +104,8 @@ def get_verification(
 _VERIFICATION = text(
     """
     SELECT request.id AS request_id, job.id AS job_id, job.state AS job_state, integration.code AS integration,
-        request.driver_id, request.quote_id, request.request_status AS status, request.correlation_id,
+        request.driver_id, request.vehicle_id, request.address_id, request.quote_id,
+        request.request_status AS status, request.correlation_id,
         request.created_at AS asked_at
     FROM integration_request AS request
     JOIN job ON job.id = request.job_id

@@ -16,7 +16,10 @@ def _group() -> None:
 @program.command()
 def verification(
     integration: Annotated[str, typer.Option(help="Code of the integration, such as DCS_HOUSEHOLD_DRIVERS.")],
-    driver: Annotated[int, typer.Option(min=1, help="Id of the driver.")],
+    driver: Annotated[int | None, typer.Option(min=1, help="Id of the driver.")] = None,
+    vehicle: Annotated[int | None, typer.Option(min=1, help="Id of the vehicle, searched by its VIN.")] = None,
+    by_plate: Annotated[bool, typer.Option("--by-plate", help="Search the vehicle by its plate.")] = False,
+    address: Annotated[int | None, typer.Option(min=1, help="Id of the address whose vehicles are searched.")] = None,
     quote: Annotated[UUID | None, typer.Option(help="Id of the quote it is for.")] = None,
     producer: Annotated[str | None, typer.Option(help="Code of the producer it is for.")] = None,
     program_code: Annotated[str | None, typer.Option("--program", help="Code of the program.")] = None,
@@ -28,7 +31,7 @@ def verification(
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end.")] = False,
 ) -> None:
-    """Ask for the verification of a driver; prints the job's id.
+    """Ask for a verification of a driver, a vehicle or the vehicles at an address; prints the job's id.
 
     With --wait, exit status 1 if the job does not end as done.
     """
@@ -47,6 +50,9 @@ def verification(
                     connection,
                     integration=integration,
                     driver_id=driver,
+                    vehicle_id=vehicle,
+                    address_id=address,
+                    search_by="plate" if by_plate else None,
                     quote_id=quote,
                     producer=producer,
                     program=program_code,

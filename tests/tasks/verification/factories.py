@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -12,10 +13,12 @@ from sqlalchemy import Connection, column, select, text
 from sqlalchemy import table as table_clause
 
 from models.users import SYSTEM_USER_ID
-from tasks.verification.answer import Answer
-from tasks.verification.client import Provider, open_provider
+from tasks.verification.answer import FORM, Answer
+from tasks.verification.client import Call, Provider, open_provider
+from tasks.verification.drivers.question import DriverQuestion
 from tasks.verification.gate import RULES, Rules
-from tasks.verification.question import Account, PostalAddress, Question, Subject
+from tasks.verification.question import Account, PostalAddress, Subject
+from tasks.verification.reading import read
 from tasks.verification.strict_json import parse
 from worker.crypto import Keyring, Place
 from worker.dev.sandbox.personas import BY_LICENSE, Persona
@@ -60,6 +63,7 @@ def make_account(url: str = "http://127.0.0.1:1", auth_type: str = "oauth2", **c
     values: dict[str, Any] = {
         "configuration_id": 1,
         "integration_code": "DCS_HOUSEHOLD_DRIVERS",
+        "api": "drivers",
         "environment": "sandbox",
         "is_required": False,
         "auth_type": auth_type,
@@ -70,11 +74,12 @@ def make_account(url: str = "http://127.0.0.1:1", auth_type: str = "oauth2", **c
         "cache_ttl_hours": 24,
         "max_requests_per_second": None,
         "max_calls_in_flight": None,
+        "keeps_owner_id": False,
     }
     return Account(**(values | changes))
 
 
-def make_question(persona: Persona | None = None, account: Account | None = None, **changes: Any) -> Question:
+def make_question(persona: Persona | None = None, account: Account | None = None, **changes: Any) -> DriverQuestion:
     persona = persona or BY_LICENSE["TX00000001"]
     assert persona.license_number is not None
     values: dict[str, Any] = {
@@ -83,9 +88,8 @@ def make_question(persona: Persona | None = None, account: Account | None = None
         "license_id": 43,
         "address_id": 44,
         "account": account or make_account(),
-        "subject": Subject(
-            persona.first_name, persona.last_name, date.fromisoformat(persona.date_of_birth), persona.state_code
-        ),
+        "subject": Subject(persona.first_name, persona.last_name, date.fromisoformat(persona.date_of_birth)),
+        "state_code": persona.state_code,
         "sealed_license_number": KEYRING.encrypt(
             persona.license_number, Place("license", "license_number", str(changes.get("license_id", 43)))
         ),
@@ -97,11 +101,13 @@ def make_question(persona: Persona | None = None, account: Account | None = None
         "retry_count": 0,
         "body_sent": None,
         "time_left_s": None,
+        "household": "driver:42",
+        "mates": (),
     }
-    return Question(**(values | changes))
+    return DriverQuestion(**(values | changes))
 
 
-def answer_about(question: Question, license_number: str = "TX00000001", **changes: Any) -> dict[str, Any]:
+def answer_about(question: DriverQuestion, license_number: str = "TX00000001", **changes: Any) -> dict[str, Any]:
     """A good answer to a question; `changes` are of its top level."""
     subject, address = question.subject, question.address
     assert address is not None
@@ -120,7 +126,7 @@ def answer_about(question: Question, license_number: str = "TX00000001", **chang
             },
             "license_info": {
                 "license_number": license_number,
-                "state_code": subject.state_code,
+                "state_code": question.state_code,
                 "license_type": "DL",
                 "status": "valid",
             },
@@ -141,6 +147,11 @@ def answer_about(question: Question, license_number: str = "TX00000001", **chang
 
 def parsed(said: dict[str, Any]) -> Answer:
     return Answer.model_validate(parse(orjson.dumps(said)).value)
+
+
+def a_call(url: str, body: bytes = b"{}", headers: dict[str, str] | None = None) -> Call:
+    """A body to be sent, its answer read as one about drivers."""
+    return Call(url, body, headers or {}, partial(read, FORM, make_question()))
 
 
 @asynccontextmanager

@@ -9,13 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.verification.answer import NOTHING_FOUND, RAW_BYTES, Reading, read
+from tasks.verification import reading
+from tasks.verification.answer import FORM, NOTHING_FOUND
 from tasks.verification.classify import Status, Trouble
+from tasks.verification.reading import RAW_BYTES, Reading, Received
 from tests.tasks.verification.factories import answer_about, make_question
 
 JSON_HEADERS = {"content-type": "application/json"}
 GOOD = answer_about(make_question())
 SECRET = "Zzyzx-1234"  # stands for a person's data wherever it is put
+
+
+def read(status: int, headers: dict[str, str], body: bytes) -> Reading:
+    return reading.read(FORM, make_question(), Received(status, headers, body))
 
 
 def read_json(said: Any, status: int = 200) -> Reading:

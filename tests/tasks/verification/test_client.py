@@ -14,9 +14,9 @@ import pytest
 from tasks.verification.classify import Event, Status, Trouble
 from tasks.verification.client import Exchange
 from tasks.verification.credentials import Signature, read_credentials
-from tasks.verification.http_client import BODY_LIMIT
-from tasks.verification.question import request_body
-from tests.tasks.verification.factories import KEYRING, make_account, make_question, provider
+from tasks.verification.drivers.question import request_body
+from tasks.verification.reading import BODY_LIMIT
+from tests.tasks.verification.factories import KEYRING, a_call, make_account, make_question, provider
 from worker.crypto import Place
 from worker.dev.sandbox.personas import PERSONAS, Persona
 from worker.dev.sandbox.server import SandboxServer
@@ -38,7 +38,9 @@ def call(url: str, persona: Persona, *, auth_type: str = "oauth2", timeout_s: fl
         body = orjson.dumps(request_body(question, number))
         headers = {"Idempotency-Key": question.idempotency_key, "X-Correlation-Id": question.correlation_id}
         async with provider() as opened:
-            return await opened.call(question.account.url, body, headers, credentials, timeout_s, is_sandbox=True)
+            return await opened.call(
+                a_call(question.account.url, body, headers), credentials, timeout_s, is_sandbox=True
+            )
 
     return asyncio.run(calling())
 
@@ -73,7 +75,7 @@ def test_the_deadline_holds_however_slowly_the_answer_comes(sandbox: SandboxServ
         body = orjson.dumps(request_body(question, number))
         async with provider() as opened:
             started = time.monotonic()
-            exchange = await opened.call(question.account.url, body, {}, credentials, timeout_s, is_sandbox=True)
+            exchange = await opened.call(a_call(question.account.url, body), credentials, timeout_s, is_sandbox=True)
             return exchange, time.monotonic() - started
 
     exchange, took_s = asyncio.run(measured())
@@ -88,9 +90,7 @@ def test_a_token_endpoint_that_is_silent_counts_towards_the_deadline() -> None:
         async with serving(_silent) as url, provider() as opened:
             account = make_account(url)
             started = time.monotonic()
-            exchange = await opened.call(
-                account.url, b"{}", {}, read_credentials(account, KEYRING), 0.3, is_sandbox=True
-            )
+            exchange = await opened.call(a_call(account.url), read_credentials(account, KEYRING), 0.3, is_sandbox=True)
             return exchange, time.monotonic() - started
 
     exchange, took_s = asyncio.run(measured())
@@ -186,7 +186,7 @@ async def serving(serve: Serve) -> AsyncIterator[str]:
 
 async def exchange_with(serve: Serve) -> Exchange:
     async with serving(serve) as url, provider() as opened:
-        return await opened.call(url, b"{}", {}, Signature("X-API-Key", "key"), 5, is_sandbox=True)
+        return await opened.call(a_call(url), Signature("X-API-Key", "key"), 5, is_sandbox=True)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_a_server_that_misbehaves_is_an_event(serve: Serve, event: Event) -> Non
 def test_a_server_that_is_not_there_is_an_event(url: str, event: Event) -> None:
     async def calling() -> Exchange:
         async with provider() as opened:
-            return await opened.call(url, b"{}", {}, Signature("X-API-Key", "key"), 5, is_sandbox=True)
+            return await opened.call(a_call(url), Signature("X-API-Key", "key"), 5, is_sandbox=True)
 
     assert asyncio.run(calling()).reading.event is event
 
@@ -249,7 +249,7 @@ def test_no_cookie_and_no_proxy_of_the_environment_is_used(monkeypatch: pytest.M
         async with serving(serve) as url, provider() as opened:
             by_name = url.replace("127.0.0.1", "localhost")  # aiohttp keeps no cookies of bare addresses anyway
             for _ in range(2):
-                await opened.call(by_name, b"{}", {}, Signature("X-API-Key", "key"), 5, is_sandbox=True)
+                await opened.call(a_call(by_name), Signature("X-API-Key", "key"), 5, is_sandbox=True)
 
     asyncio.run(twice())
     assert len(received) == 2
@@ -271,7 +271,7 @@ def test_hundreds_of_calls_are_in_flight_at_once() -> None:
     async def all_of_them() -> list[Exchange]:
         async with serving(serve) as url, provider() as opened:
             calls = (
-                opened.call(url, b"{}", {}, Signature("X-API-Key", "key"), 20, is_sandbox=True) for _ in range(at_once)
+                opened.call(a_call(url), Signature("X-API-Key", "key"), 20, is_sandbox=True) for _ in range(at_once)
             )
             return await asyncio.gather(*calls)
 

@@ -15,7 +15,7 @@ from tasks.verification.credentials import Signature
 from tasks.verification.http_client import open_line
 from tasks.verification.question import Account
 from tasks.verification.task import verify
-from tests.tasks.verification.factories import auth_config, make_account, make_question, provider
+from tests.tasks.verification.factories import a_call, auth_config, make_account, make_question, provider
 from worker.dev.sandbox.server import SandboxServer
 from worker.outcomes import Done, GiveUp
 
@@ -111,7 +111,7 @@ def test_an_address_in_the_url_passes_no_resolver_and_is_refused_all_the_same() 
 def call(url: str, *, is_sandbox: bool, allow_private_providers: bool) -> Exchange:
     async def calling() -> Exchange:
         async with provider(allow_private_providers=allow_private_providers) as opened:
-            return await opened.call(url, b"{}", {}, KEY, 5, is_sandbox=is_sandbox)
+            return await opened.call(a_call(url), KEY, 5, is_sandbox=is_sandbox)
 
     return asyncio.run(calling())
 

@@ -8,7 +8,9 @@ from uuid import uuid4
 import orjson
 import pytest
 
-from tasks.verification.question import Question, checked_url, full_url, next_key, question, request_body
+from tasks.verification.apis import question
+from tasks.verification.drivers.question import DriverQuestion, request_body
+from tasks.verification.question import Question, checked_url, full_url, next_key
 from tests.tasks.verification.factories import make_question
 from worker.errors import Misconfigured
 from worker.outcomes import GiveUp
@@ -33,6 +35,11 @@ ROW: dict[str, Any] = {
     "max_calls_in_flight": None,
     "integration_code": "DCS_HOUSEHOLD_DRIVERS",
     "is_active": True,
+    "api": "drivers",
+    "keeps_owner_id": False,
+    "poll_url": None,
+    "quote_id": None,
+    "mates": None,
     "auth_type": "oauth2",
     "base_url": None,
     "driver_id": 42,
@@ -81,7 +88,7 @@ def test_equal_questions_give_equal_bytes() -> None:
 @pytest.mark.parametrize("street_1", [None, ""])
 def test_without_a_street_no_address_is_searched(street_1: str | None) -> None:
     made = asked(street_1=street_1)
-    assert isinstance(made, Question)
+    assert isinstance(made, DriverQuestion)
     assert (made.address, made.address_id) == (None, None)
     assert "address" not in request_body(made, "TX1")["search"]
 

@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
 
+from tasks.verification.drivers.question import DriverQuestion, request_body
 from tasks.verification.mapping import findings
-from tasks.verification.question import Question, next_key, request_body
+from tasks.verification.question import next_key
 from tasks.verification.question_store import load
 from tasks.verification.report import Report
 from tasks.verification.store import save
@@ -91,7 +92,7 @@ def platform(db: Database, settings: Settings) -> Platform:
         return Platform(db, keyring, insert_configuration(connection, keyring, URL))
 
 
-def report(question: Question, said: dict[str, Any] | None = None, **changes: Any) -> Report:
+def report(question: DriverQuestion, said: dict[str, Any] | None = None, **changes: Any) -> Report:
     """What a run leaves; with an answer if `said`."""
     found = findings(question, "TX00000001", parsed(said), is_cleaned=False) if said else None
     made = Report(
@@ -109,7 +110,7 @@ def report(question: Question, said: dict[str, Any] | None = None, **changes: An
     return replace(made, **changes)
 
 
-def answered(question: Question, **changes: Any) -> Done[Report]:
+def answered(question: DriverQuestion, **changes: Any) -> Done[Report]:
     return Done(report(question, answer_about(question, **changes)))
 
 
@@ -117,7 +118,7 @@ def test_a_question_holds_what_was_stored_and_its_request_is_sent(platform: Plat
     household = platform.driver()
     job = platform.ask(household)
     (question,) = platform.load(replace(job, time_left=timedelta(seconds=90)))
-    assert isinstance(question, Question)
+    assert isinstance(question, DriverQuestion)
     assert (question.driver_id, question.license_id, question.address_id) == (
         household.driver_id,
         household.license_id,
@@ -232,10 +233,10 @@ def test_what_has_gone_since_ends_the_request_with_a_code(platform: Platform, co
 def test_one_bad_job_does_not_disturb_the_others(platform: Platform) -> None:
     jobs = [platform.ask(), make_job(999_999), platform.ask()]
     first, missing, last = platform.load(*jobs)
-    assert isinstance(first, Question)
+    assert isinstance(first, DriverQuestion)
     assert isinstance(missing, GiveUp)
     assert missing.code == "unknown_request"
-    assert isinstance(last, Question)
+    assert isinstance(last, DriverQuestion)
 
 
 def test_a_completed_request_is_not_asked_again(platform: Platform) -> None:
@@ -305,7 +306,7 @@ def test_an_error_leaves_error_rows_and_nothing_else(platform: Platform) -> None
     assert {table: platform.row(table, id_) for table, id_ in tables.items()} == before
 
 
-ENDS: dict[str, tuple[Callable[[Question], Outcome[Any]], str, str | None, int]] = {
+ENDS: dict[str, tuple[Callable[[DriverQuestion], Outcome[Any]], str, str | None, int]] = {
     "timeout": (
         lambda q: GiveUp("provider_timeout", "Silence.", report(q, status_code=None, is_timeout=True)),
         "timeout",

@@ -9,8 +9,9 @@ from uuid import uuid4
 import pytest
 
 from tasks.verification import task
+from tasks.verification.drivers.question import DriverQuestion, request_body
 from tasks.verification.mapping import Findings
-from tasks.verification.question import PostalAddress, Question, Subject, request_body
+from tasks.verification.question import PostalAddress, Question, Subject
 from tasks.verification.report import Report
 from tasks.verification.task import verify
 from tests.tasks.verification.factories import auth_config, make_account, make_question, provider, seal
@@ -35,7 +36,9 @@ def run(question: Question) -> Outcome[Report]:
     return asyncio.run(running())
 
 
-def ask(sandbox: SandboxServer, scenario: str, *, timeout_s: int = 5, retries: int = 3, **changes: Any) -> Question:
+def ask(
+    sandbox: SandboxServer, scenario: str, *, timeout_s: int = 5, retries: int = 3, **changes: Any
+) -> DriverQuestion:
     account = make_account(sandbox.url, timeout_s=timeout_s, retry_attempts=retries)
     return make_question(PERSONA[scenario], account, **changes)
 
@@ -210,7 +213,7 @@ def test_nothing_personal_is_said_in_any_outcome_or_log(
     sandbox: SandboxServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    canary = Subject("Canaryfirst", "Canarylast", date(1983, 12, 31), "TX")
+    canary = Subject("Canaryfirst", "Canarylast", date(1983, 12, 31))
     home = PostalAddress("7 Canary Ln", None, "Canaryville", "TX", "78799")
 
     async def everybody() -> list[Outcome[Report]]:

@@ -18,12 +18,13 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from tasks.verification.classify import Event, Status, Trouble
 from tasks.verification.client import Exchange, Provider
 from tasks.verification.credentials import read_credentials
-from tasks.verification.question import request_body
+from tasks.verification.drivers.question import request_body
 from tasks.verification.token import Token
 from tasks.verification.token_store import Fetched, TokenStore
 from tests.tasks.verification.factories import (
     KEYRING,
     UNREACHABLE_REDIS,
+    a_call,
     auth_config,
     make_account,
     make_question,
@@ -51,7 +52,9 @@ async def ask(opened: Provider, url: str, number: str, config: dict[str, Any]) -
     question = make_question(BY_LICENSE[number], account)
     headers = {"Idempotency-Key": str(uuid4()), "X-Correlation-Id": str(uuid4())}
     body = orjson.dumps(request_body(question, number))
-    return await opened.call(account.url, body, headers, read_credentials(account, KEYRING), 10, is_sandbox=True)
+    return await opened.call(
+        a_call(account.url, body, headers), read_credentials(account, KEYRING), 10, is_sandbox=True
+    )
 
 
 async def ask_at_once(

@@ -1,0 +1,165 @@
+"""What a vehicles answer means: one result a vehicle, and what becomes of the vehicles that are ours.
+
+A vehicle that isn't on the quote is a result about the address it was found at; no vehicle is created. What a title
+says against a vehicle is noted and kept beside it, for people and for rating; it is no failure of the verification.
+"""
+
+from dataclasses import dataclass
+
+from models.vocabularies import VehicleVerificationStatus, VerificationStatus
+from tasks.verification.discrepancies import Discrepancy
+from tasks.verification.results import Found, Result, note
+from tasks.verification.vehicles.answer import RESTRICTED, FoundVehicle, VehicleAnswer
+from tasks.verification.vehicles.question import OurVehicle, VehicleQuestion
+from worker.crypto import Keyring
+
+_VIN_LENGTH = 17
+_NAME_LENGTH = 50
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class VehicleChange:
+    """`title_flags` None leaves those that are there. What follows fills empty columns, and overwrites nothing."""
+
+    vehicle_id: int
+    status: VehicleVerificationStatus
+    title_flags: tuple[str, ...] | None = None
+    vin: str | None = None
+    model_year: int | None = None
+    make: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VehicleFindings(Found):
+    """Everything that an answer changes."""
+
+    changes: tuple[VehicleChange, ...]
+
+
+def conclude(
+    question: VehicleQuestion, answer: VehicleAnswer, _keyring: Keyring, *, is_cleaned: bool
+) -> VehicleFindings:
+    """What the answer to a search means. `is_cleaned`: characters that can't be stored were taken out of it."""
+    always = (note("", "unstorable_characters_removed"),) if is_cleaned else ()
+    if question.address_id is not None:
+        return _at_address(question, question.address_id, answer, always)
+    return _of_one(question.vehicles[0], question.search_by == "plate", answer, always)
+
+
+def error_results(question: VehicleQuestion) -> tuple[Result, ...]:
+    """The row of a search that ended without an answer."""
+    if question.address_id is not None:
+        return (Result("vehicle", "address", question.address_id, "error"),)
+    return (Result("vehicle", "vehicle", question.vehicles[0].id, "error"),)
+
+
+def _of_one(
+    ours: OurVehicle, is_by_plate: bool, answer: VehicleAnswer, always: tuple[Discrepancy, ...]
+) -> VehicleFindings:
+    """A search by VIN or plate means one vehicle. Of several that are found nobody can say which it is but a person."""
+    if not answer.vehicles:
+        result = Result("vehicle", "vehicle", ours.id, "not_found", discrepancies=always)
+        return VehicleFindings((result,), (VehicleChange(ours.id, "failed"),))
+    several = (note("vehicles", "several_vehicles"),) if len(answer.vehicles) > 1 else ()
+    results = []
+    for nth, found in enumerate(answer.vehicles):
+        status, notes = _compare(nth, ours, found, is_by_plate=is_by_plate)
+        if several and status == "verified":
+            status = "partial"
+        results.append(_result(ours.id, status, found, (*always, *several, *notes)))
+    if several:
+        return VehicleFindings(tuple(results), (VehicleChange(ours.id, "partial"),))
+    return VehicleFindings(tuple(results), (_change(ours, results[0].status, answer.vehicles[0]),))
+
+
+def _at_address(
+    question: VehicleQuestion, address_id: int, answer: VehicleAnswer, always: tuple[Discrepancy, ...]
+) -> VehicleFindings:
+    """A search by address finds vehicles of ours by their VINs. One that isn't there may be well known elsewhere."""
+    by_vin = {_code(ours.vin): ours for ours in question.vehicles if ours.vin}
+    results, changes = [], []
+    for nth, found in enumerate(answer.vehicles):
+        ours = by_vin.pop(_code(found.vehicle_data.vin), None)
+        if ours is None:
+            notes = (*always, *_notes(nth, found), note(f"vehicles[{nth}]", "unknown_vehicle"))
+            status: VerificationStatus = "partial" if found.is_found else "not_found"
+            results.append(Result("vehicle", "address", address_id, status, None, _facts(found), notes))
+            continue
+        status, compared = _compare(nth, ours, found, is_by_plate=False)
+        results.append(_result(ours.id, status, found, (*always, *compared)))
+        changes.append(_change(ours, status, found))
+    missing = [ours.id for ours in question.vehicles if _code(ours.vin) in by_vin]
+    results += [Result("vehicle", "vehicle", id_, "not_found", discrepancies=always) for id_ in missing]
+    if not results:
+        results = [Result("vehicle", "address", address_id, "not_found", discrepancies=always)]
+    return VehicleFindings(tuple(results), tuple(changes))
+
+
+def _compare(
+    nth: int, ours: OurVehicle, found: FoundVehicle, *, is_by_plate: bool
+) -> tuple[VerificationStatus, tuple[Discrepancy, ...]]:
+    """How well a vehicle that was found fits ours; first whether it is ours at all."""
+    data, path = found.vehicle_data, f"vehicles[{nth}]"
+    if not found.is_found:
+        return "not_found", (note(f"{path}.vehicle_search_status", (found.vehicle_search_status or "")[:50]),)
+    if ours.vin and _code(data.vin) != _code(ours.vin):
+        return "failed", (note(f"{path}.vehicle_data.vin", "other_vehicle"),)
+    tag = found.registration_info.tag if found.registration_info is not None else None
+    if is_by_plate and _code(tag) != _code(ours.plate):
+        return "failed", (note(f"{path}.registration_info.tag", "other_vehicle"),)
+    pairs = (
+        ("model_year", ours.model_year, data.model_year),
+        ("make", _code(ours.make), _code(data.make)),
+        ("model", _code(ours.model), _code(data.model)),
+    )
+    differing = [name for name, we, they in pairs if we and they and we != they]
+    notes = [note(f"{path}.vehicle_data.{name}", "mismatch") for name in differing]
+    if data.vin_error:
+        notes.append(note(f"{path}.vehicle_data.vin_error", "vin_error"))
+    # Makers and years are codes, models are names, which everybody writes in another way.
+    is_certain = not data.vin_error and not {"model_year", "make"} & set(differing)
+    return "verified" if is_certain else "partial", (*notes, *_notes(nth, found))
+
+
+def _notes(nth: int, found: FoundVehicle) -> list[Discrepancy]:
+    """What speaks against the vehicle itself, whoever's it is."""
+    path, title, registration = f"vehicles[{nth}]", found.title_info, found.registration_info
+    notes = []
+    if title is not None:
+        notes += [note(f"{path}.title_info.flags.{flag}", "raised") for flag in title.flags.raised()]
+        if title.privacy_opt_out_code == RESTRICTED:
+            notes.append(note(f"{path}.title_info.privacy_opt_out_code", "restricted_release"))
+    if registration is not None and registration.invalid:
+        notes.append(note(f"{path}.registration_info.invalid", "invalid"))
+    return notes
+
+
+def _result(vehicle_id: int, status: VerificationStatus, found: FoundVehicle, notes: tuple[Discrepancy, ...]) -> Result:
+    # Another vehicle's data has no place among the results of ours.
+    data = None if status in ("failed", "not_found") else _facts(found)
+    return Result("vehicle", "vehicle", vehicle_id, status, None, data, notes)
+
+
+def _facts(found: FoundVehicle) -> dict[str, object]:
+    return found.model_dump(mode="json")
+
+
+def _change(ours: OurVehicle, status: VerificationStatus, found: FoundVehicle) -> VehicleChange:
+    if status not in ("verified", "partial"):
+        return VehicleChange(ours.id, "failed")
+    data = found.vehicle_data
+    vin = _code(data.vin) if not data.vin_error else ""
+    return VehicleChange(
+        ours.id,
+        "verified" if status == "verified" else "partial",
+        found.title_info.flags.raised() if found.title_info is not None else None,
+        vin=vin if len(vin) == _VIN_LENGTH else None,
+        model_year=data.model_year,
+        make=data.make and data.make[:_NAME_LENGTH],
+        model=data.model and data.model[:_NAME_LENGTH],
+    )
+
+
+def _code(text: str | None) -> str:
+    return "".join(c for c in (text or "").upper() if c.isascii() and c.isalnum())

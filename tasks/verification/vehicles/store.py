@@ -1,0 +1,48 @@
+"""Vehicles after an answer. Rows are locked in the order of their ids, as everywhere in this job."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, text
+
+from tasks.verification.rows_store import execute
+from tasks.verification.vehicles.findings import VehicleFindings
+from tasks.verification.vehicles.question import VehicleQuestion
+
+
+def save_vehicles(connection: Connection, answered: Sequence[tuple[VehicleQuestion, VehicleFindings]]) -> None:
+    """Bring the vehicles that the answers are about up to date. Of two answers about one the later counts."""
+    rows = {
+        change.vehicle_id: {
+            "id": change.vehicle_id,
+            "source": asked.account.integration_code,
+            "status": change.status,
+            "flags": change.title_flags,
+            "vin": change.vin,
+            "model_year": change.model_year,
+            "make": change.make,
+            "model": change.model,
+        }
+        for asked, found in answered
+        for change in found.changes
+    }
+    execute(connection, _SAVE_VEHICLES, rows.values())
+
+
+# An answer without a title says nothing about flags; JSON's null would be stored as such.
+_SAVE_VEHICLES = text(
+    """
+    WITH given AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (
+            id bigint, source text, status text, flags jsonb, vin text, model_year integer, make text, model text)
+    ), locked AS (
+        SELECT id FROM vehicle WHERE id IN (SELECT id FROM given) ORDER BY id FOR NO KEY UPDATE
+    )
+    UPDATE vehicle SET
+        external_verification_status = given.status, last_verification_date = now(),
+        verification_source = given.source, title_flags = coalesce(nullif(given.flags, 'null'), title_flags),
+        vin = coalesce(vehicle.vin, given.vin), model_year = coalesce(vehicle.model_year, given.model_year),
+        make = coalesce(vehicle.make, given.make), model = coalesce(vehicle.model, given.model), updated_by = :user
+    FROM given JOIN locked USING (id)
+    WHERE vehicle.id = given.id
+    """
+)
