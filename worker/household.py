@@ -1,4 +1,4 @@
-"""People whom a provider named at a driver's address: who they are is in `household_member_offer`, and a person decides.
+"""People whom a provider named at a driver's address: they are in `household_member_offer`, and a person decides.
 
 Nothing here calls anybody. Accepting makes a driver with a licence on the same quote, who is not verified yet; it
 happens once, however often and from how many places it is asked for.

@@ -18,9 +18,10 @@ def test_everyone_who_finishes_is_asked_about(jobs: int) -> None:
     assert {persona.scenario for persona in mixture(jobs)} == {persona.scenario for persona in finishing()}
 
 
-def test_nobody_waits_for_an_hour_or_is_found_by_anything_but_a_licence() -> None:
+def test_nobody_waits_for_an_hour_and_all_three_apis_are_asked() -> None:
     people = mixture(1000)
-    assert all(persona.expected.finishes and persona.license_number for persona in people)
+    assert all(persona.expected.finishes for persona in people)
+    assert {persona.api for persona in people} == {"drivers", "criminal", "vehicles"}
     assert "503_retry_after_3600" not in {persona.scenario for persona in people}
 
 

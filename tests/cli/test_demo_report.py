@@ -33,8 +33,8 @@ def test_jobs_of_one_person_share_a_line() -> None:
     endings = [
         VERIFIED,
         TIMED_OUT,
-        replace(VERIFIED, driver_id=3, duration_ms=90.0, retries=1),
-        replace(VERIFIED, driver_id=4, driver_status="partial", duration_ms=70.0),
+        replace(VERIFIED, request_id=3, duration_ms=90.0, retries=1),
+        replace(VERIFIED, request_id=4, driver_status="partial", duration_ms=70.0),
     ]
     ok, timeout = lines(people, endings)
     assert (ok.scenario, ok.jobs, ok.retries, ok.median_ms) == ("ok", 3, 1, 70.0)
@@ -51,3 +51,10 @@ def test_the_table_names_no_person() -> None:
     assert "yes" in text
     assert "Vera" not in text
     assert "TX0000" not in text
+
+
+def test_a_vehicle_has_no_driver_to_differ() -> None:
+    ending = replace(VERIFIED, driver_status=None, license_status=None)
+    assert differences(PERSONAS["vehicle_flood"], ending) == []
+    (line,) = lines({1: PERSONAS["vehicle_flood"]}, [ending])
+    assert line.driver_status == ""

@@ -9,13 +9,14 @@ from tests.cli.processes import run_worker
 from tests.conftest import DatabaseUrls, environment_of, settings_for
 from worker.crypto import Keyring, Place
 from worker.database import Database
+from worker.dev.demo.households import license_number
 from worker.dev.embedded import EmbeddedServers
 from worker.dev.sandbox.personas import PERSONAS
 from worker.dev.sandbox.settings import CLIENT_SECRET
 from worker.settings import Settings
 
-BY_NUMBER = {persona.license_number: persona for persona in PERSONAS if persona.api == "drivers"}
-TABLES = ("program", "producer", "integration_configuration", "address", "driver", "license")
+BY_NUMBER = {license_number(persona): persona for persona in PERSONAS if persona.api != "vehicles"}
+TABLES = ("program", "producer", "integration_configuration", "address", "driver", "license", "vehicle")
 
 
 EVERY_ROW = "SELECT to_jsonb(t) FROM {} t ORDER BY id"
@@ -56,15 +57,15 @@ def test_migrating_and_seeding_twice_changes_nothing(
 def test_seeded_secrets_decrypt_in_their_own_rows_only(settings: Settings, db: Database, tmp_path: Path) -> None:
     run_worker("seed", cwd=tmp_path, environment=environment_of(settings, tmp_path)).check_returncode()
     keyring, seeded = keyring_of(settings), rows(db)
-    (configuration,) = seeded["integration_configuration"]
-    secret = configuration["auth_config"]["client_secret"]["$enc"]
-    place = Place("integration_configuration", "auth_config", str(configuration["id"]), "client_secret")
-    assert keyring.decrypt(secret, place) == CLIENT_SECRET
+    for configuration in seeded["integration_configuration"]:
+        secret = configuration["auth_config"]["client_secret"]["$enc"]
+        place = Place("integration_configuration", "auth_config", str(configuration["id"]), "client_secret")
+        assert keyring.decrypt(secret, place) == CLIENT_SECRET
     numbers = {
         row["id"]: keyring.decrypt(row["license_number"], Place("license", "license_number", str(row["id"])))
         for row in seeded["license"]
     }
-    assert sorted(numbers.values()) == sorted(filter(None, BY_NUMBER))
+    assert sorted(numbers.values()) == sorted(BY_NUMBER)
     drivers = {row["license_id"]: row for row in seeded["driver"]}
     for row in seeded["license"]:
         persona = BY_NUMBER[numbers[row["id"]]]
@@ -77,7 +78,11 @@ def test_seeding_with_another_url_moves_the_configuration(settings: Settings, db
     environment = environment_of(settings, tmp_path)
     for url in ("http://127.0.0.1:8081", "http://127.0.0.1:9090/"):
         run_worker("seed", "--sandbox-url", url, cwd=tmp_path, environment=environment).check_returncode()
-    (configuration,) = rows(db)["integration_configuration"]
-    assert configuration["endpoint_url"] == "http://127.0.0.1:9090/v2.7/household-drivers"
-    assert configuration["auth_config"]["token_url"] == "http://127.0.0.1:9090/oauth2/token"
-    assert configuration["auth_config"]["scope"] == "drivers"
+    configurations = rows(db)["integration_configuration"]
+    assert {configuration["endpoint_url"] for configuration in configurations} == {
+        f"http://127.0.0.1:9090/{path}"
+        for path in ("v2.7/household-drivers", "v1.0/criminal", "v2.3/household-vehicles")
+    }
+    for configuration in configurations:
+        assert configuration["auth_config"]["token_url"] == "http://127.0.0.1:9090/oauth2/token"
+        assert configuration["auth_config"]["scope"] == "drivers criminal vehicles"

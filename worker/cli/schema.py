@@ -36,7 +36,8 @@ def seed(
             seeded = sample.seed(connection, keyring, sandbox_url)
     finally:
         database.close()
-    changed = [f"{len(seeded.drivers)} drivers added"] if seeded.drivers else []
-    if seeded.configuration:
-        changed.append(f"{sample.INTEGRATION} points at {sandbox_url}")
+    added = [("drivers", seeded.drivers), ("vehicles", seeded.vehicles)]
+    changed = [f"{len(rows)} {what} added" for what, rows in added if rows]
+    if seeded.integrations:
+        changed.append(f"{', '.join(seeded.integrations)} at {sandbox_url}")
     typer.echo(f"{'; '.join(changed) or 'Nothing to add: the sample rows are there'}.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import orjson
 from sqlalchemy import Connection, column, select, text
@@ -27,6 +27,11 @@ from worker.job import Job, Surroundings
 from worker.settings import Settings
 
 PATH = "/v2.7/household-drivers"
+PATHS = {
+    "DCS_HOUSEHOLD_DRIVERS": PATH,
+    "DCS_CRIMINAL": "/v1.0/criminal",
+    "DCS_HOUSEHOLD_VEHICLES": "/v2.3/household-vehicles",
+}
 KEYRING = Keyring({"k1": bytes(range(32))}, bytes(32))
 UNREACHABLE_REDIS = "redis://127.0.0.1:1/0"
 
@@ -46,7 +51,7 @@ def auth_config(
             "token_url": f"{url}/oauth2/token",
             "client_id": CLIENT_ID,
             "client_secret": seal(CLIENT_SECRET, configuration_id, "client_secret", keyring),
-            "scope": "drivers",
+            "scope": "drivers criminal vehicles",
         },
         "basic": {
             "account": account,
@@ -237,7 +242,7 @@ def insert_configuration(
     values = {
         "id": row[2],
         "integration": row[0],
-        "endpoint": f"{url}{PATH}",
+        "endpoint": f"{url}{PATHS[code]}",
         "auth_config": orjson.dumps(auth_config(row[1], url, row[2], keyring)).decode(),
         "timeout": 5,
         "retries": 3,
@@ -260,12 +265,31 @@ def insert_configuration(
     return int(row[2])
 
 
-def enqueue(connection: Connection, driver_id: int) -> int:
+def insert_vehicle(connection: Connection, **columns: Any) -> int:
+    """A vehicle with the columns that are given."""
+    names, values = ", ".join(columns), ", ".join(f":{name}" for name in columns)
+    statement = f"""INSERT INTO vehicle ({names}, status_id, created_by)
+        SELECT {values}, id, :user FROM status WHERE code = 'ACTIVE' RETURNING id"""  # noqa: S608 - names of columns
+    return int(connection.execute(text(statement), {**columns, "user": SYSTEM_USER_ID}).scalar_one())
+
+
+def insert_quote(connection: Connection) -> UUID:
+    """A quote for drivers and vehicles to be on."""
+    return connection.execute(text(_INSERT_QUOTE)).scalar_one()  # type: ignore[no-any-return]  # a UUID
+
+
+def enqueue(
+    connection: Connection, driver_id: int | None = None, code: str = "DCS_HOUSEHOLD_DRIVERS", **more: Any
+) -> int:
     """Ask for a verification; gives the id of its request."""
-    statement = text("SELECT request_id FROM enqueue_verification('DCS_HOUSEHOLD_DRIVERS', :driver)")
-    return int(connection.execute(statement, {"driver": driver_id}).scalar_one())
+    named = "".join(f", p_{name} => :{name}" for name in more)
+    statement = text(f"SELECT request_id FROM enqueue_verification(:code, :driver{named})")  # noqa: S608 - our names
+    return int(connection.execute(statement, {"code": code, "driver": driver_id, **more}).scalar_one())
 
 
 def row(connection: Connection, table: str, id_: int) -> dict[str, Any]:
     statement = select(text("*")).select_from(table_clause(table)).where(column("id") == id_)
     return dict(connection.execute(statement).mappings().one())
+
+
+_INSERT_QUOTE = "INSERT INTO quotes (product_type, state) VALUES ('auto', 'TX') RETURNING id"

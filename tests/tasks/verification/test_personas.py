@@ -1,79 +1,26 @@
 """Every person the sandbox knows, through the database and over the line, ends as the contract says."""
 
-import asyncio
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
-
 from sqlalchemy import text
 
-from tasks.verification.question_store import load
-from tasks.verification.store import save
-from tasks.verification.task import verify
-from tests.tasks.verification.factories import (
-    Household,
-    enqueue,
-    insert_configuration,
-    insert_driver,
-    make_job,
-    provider,
-    row,
-)
-from worker.crypto import Keyring
-from worker.database import Database
+from tests.tasks.verification.factories import insert_configuration, row
+from tests.tasks.verification.system import BY_SCENARIO, CRIMINAL, DRIVERS, VEHICLES, System, matches
 from worker.dev.sandbox.personas import PERSONAS
-from worker.dev.sandbox.server import SandboxServer
-from worker.job import Finished, Job
-from worker.outcomes import Outcome, Retry, Snooze
 
-DRIVERS = [persona for persona in PERSONAS if persona.api == "drivers"]
+OF_DRIVERS = [persona for persona in PERSONAS if persona.api == "drivers"]
 
 
-@dataclass
-class Ended:
-    household: Household
-    request_id: int
-    outcome: Outcome[Any]
+def test_every_driver_ends_as_the_contract_says(system: System) -> None:
+    with system.db.transaction() as connection:
+        insert_configuration(connection, system.keyring, system.sandbox.url, timeout=1)
+    households = {persona.scenario: system.driver(persona) for persona in OF_DRIVERS}
+    jobs = {scenario: system.ask(household.driver_id, DRIVERS) for scenario, household in households.items()}
 
-
-def comes_back_soon(outcome: Outcome[Any]) -> bool:
-    return isinstance(outcome, Retry | Snooze) and outcome.after < timedelta(hours=1)
-
-
-def run_to_the_end(db: Database, jobs: list[Job], keyring: Keyring, redis_url: str) -> dict[int, Outcome[Any]]:
-    """Load, act and save all jobs together, again for those that come back within the hour, without their waits."""
-
-    async def act(inputs: dict[Any, Any], running: list[Job]) -> list[Outcome[Any]]:
-        async with provider(redis_url, keyring) as opened:
-            return await asyncio.gather(*(verify.act(inputs[job.id], opened) for job in running))
-
-    outcomes: dict[int, Outcome[Any]] = {}
-    while jobs:
-        with db.transaction() as connection:
-            inputs = dict(load(connection, jobs))
-        ends = asyncio.run(act(inputs, jobs))
-        with db.transaction() as connection:
-            save(connection, [Finished(job, inputs[job.id], end) for job, end in zip(jobs, ends, strict=True)])
-        outcomes |= {job.args["request_id"]: end for job, end in zip(jobs, ends, strict=True)}
-        jobs = [job for job, end in zip(jobs, ends, strict=True) if comes_back_soon(end)]
-    return outcomes
-
-
-def test_every_persona_ends_as_the_contract_says(
-    db: Database, settings: Any, redis_url: str, sandbox: SandboxServer
-) -> None:
-    keyring = Keyring.parse(settings.encryption_keys.get_secret_value(), settings.blind_index_key.get_secret_value())
-    with db.transaction() as connection:
-        insert_configuration(connection, keyring, sandbox.url, timeout=1)
-        households = {persona.scenario: insert_driver(connection, keyring, persona) for persona in DRIVERS}
-        requests = {scenario: enqueue(connection, household.driver_id) for scenario, household in households.items()}
-
-    run_to_the_end(db, [make_job(request_id) for request_id in requests.values()], keyring, redis_url)
+    system.run_to_the_end(*jobs.values())
 
     differing = {}
-    with db.transaction() as connection:
-        for persona in DRIVERS:
-            household, request_id = households[persona.scenario], requests[persona.scenario]
+    with system.db.transaction() as connection:
+        for persona in OF_DRIVERS:
+            household, request_id = households[persona.scenario], jobs[persona.scenario].args["request_id"]
             request = row(connection, "integration_request", request_id)
             results: dict[str, str] = dict(
                 connection.execute(
@@ -103,3 +50,54 @@ def test_every_persona_ends_as_the_contract_says(
             if seen != wanted:
                 differing[persona.scenario] = (seen, wanted, request["error_message"])
     assert differing == {}
+
+
+OF_CRIMINAL: dict[str, tuple[str, set[str]]] = {
+    "criminal_clear": ("verified", set()),
+    "criminal_felony": ("verified", {"records_found"}),
+    "criminal_alias": ("partial", {"records_found", "found_by_alias"}),
+    "criminal_two_profiles": ("partial", {"records_found", "several_profiles"}),
+    "pending_twice": ("verified", set()),
+}
+
+
+def test_criminal_personas_end_as_the_contract_says_and_decide_nothing(system: System) -> None:
+    for scenario, expected in OF_CRIMINAL.items():
+        household = system.driver(BY_SCENARIO[scenario])
+        before = [system.row("driver", household.driver_id), system.row("license", household.license_id)]
+        request = system.verify(household.driver_id, CRIMINAL)
+        assert request["request_status"] == "completed", scenario
+        (result,) = system.results(request)
+        assert (result["verification_type"], result["target_entity_id"]) == ("criminal", household.driver_id)
+        assert (result["verification_status"], matches(result)) == expected, scenario
+        after = [system.row("driver", household.driver_id), system.row("license", household.license_id)]
+        assert after == before, "what a record means is for a person to say"
+
+
+OF_VEHICLES: dict[str, set[str]] = {
+    "vehicle_stolen": {"raised"},
+    "vehicle_flood": {"raised"},
+    "vehicle_ssn": {"restricted_release"},
+}
+
+
+def test_vehicle_personas_end_as_the_contract_says(system: System) -> None:
+    for scenario, expected in OF_VEHICLES.items():
+        persona = BY_SCENARIO[scenario]
+        vehicle = system.vehicle(vin=persona.vin, make="Sandbox")
+        request = system.verify(None, VEHICLES, vehicle_id=vehicle)
+        assert request["request_status"] == "completed", scenario
+        (result,) = system.results(request)
+        assert (result["verification_type"], result["target_entity_type"]) == ("vehicle", "vehicle")
+        assert (result["target_entity_id"], result["verification_status"]) == (vehicle, "verified")
+        assert matches(result) == expected, scenario
+        after = system.row("vehicle", vehicle)
+        assert after["external_verification_status"] == "verified"
+        assert after["title_flags"] == ([scenario.removeprefix("vehicle_")] if "raised" in expected else [])
+        assert (after["make"], after["model"], after["model_year"]) == ("Sandbox", "ROADSTER", 2019)
+        assert after["verification_source"] == VEHICLES
+
+
+def test_the_contracts_criminal_personas_are_all_here() -> None:
+    assert OF_CRIMINAL.keys() == {persona.scenario for persona in PERSONAS if persona.api == "criminal"}
+    assert OF_VEHICLES.keys() == {persona.scenario for persona in PERSONAS if persona.api == "vehicles"}

@@ -11,14 +11,14 @@ _COUNTS = text("""
     FROM job WHERE args ? 'request_id'
 """)
 _ENDINGS = text("""
-    SELECT r.driver_id, j.state AS job_state, j.error_code, r.request_status,
+    SELECT r.id AS request_id, j.state AS job_state, j.error_code, r.request_status,
            d.external_verification_status AS driver_status, l.external_verification_status AS license_status,
            r.retry_count AS retries,
            CAST(extract(epoch FROM j.finished_at - j.created_at) * 1000 AS float) AS duration_ms
     FROM job j
     JOIN integration_request r ON r.id = CAST(j.args ->> 'request_id' AS bigint)
-    JOIN driver d ON d.id = r.driver_id
-    JOIN license l ON l.id = d.license_id
+    LEFT JOIN driver d ON d.id = r.driver_id
+    LEFT JOIN license l ON l.id = d.license_id
     ORDER BY r.id
 """)
 

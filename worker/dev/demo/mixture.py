@@ -10,8 +10,8 @@ _EVERYDAY = (
 
 
 def finishing() -> list[Persona]:
-    """The drivers whose verification ends while somebody watches, ordinary ones first."""
-    return [p for p in PERSONAS if p.api == "drivers" and p.expected.finishes]
+    """Everyone whose verification ends while somebody watches, ordinary drivers first."""
+    return [persona for persona in PERSONAS if persona.expected.finishes]
 
 
 def mixture(jobs: int) -> list[Persona]:

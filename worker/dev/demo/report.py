@@ -12,14 +12,17 @@ from worker.dev.sandbox.personas import PERSONAS, Persona
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What the database says about one job and the rows it was for. Without an end there is no duration."""
+    """What the database says about one job and the rows it was for. Without an end there is no duration.
 
-    driver_id: int
+    A vehicle has neither a driver nor a licence.
+    """
+
+    request_id: int
     job_state: str
     error_code: str | None
     request_status: str
-    driver_status: str
-    license_status: str
+    driver_status: str | None
+    license_status: str | None
     retries: int
     duration_ms: float | None
 
@@ -47,14 +50,18 @@ def differences(persona: Persona, ending: Ending) -> list[str]:
         ("driver", ending.driver_status, ending.driver_status, expected.driver_status or "not_verified"),
         ("licence", ending.license_status, ending.license_status, expected.license_status or "not_verified"),
     )
-    return [f"{what} {shown} instead of {wanted}" for what, shown, actual, wanted in pairs if actual != wanted]
+    return [
+        f"{what} {shown} instead of {wanted}"
+        for what, shown, actual, wanted in pairs
+        if actual is not None and actual != wanted
+    ]
 
 
 def lines(people: Mapping[int, Persona], endings: Iterable[Ending]) -> list[Line]:
-    """One line for each person there is a job for; `people` gives each driver's."""
+    """One line for each person there is a job for; `people` gives each request's."""
     by_person = defaultdict[Persona, list[Ending]](list)
     for ending in endings:
-        by_person[people[ending.driver_id]].append(ending)
+        by_person[people[ending.request_id]].append(ending)
     return [_line(persona, by_person[persona]) for persona in PERSONAS if persona in by_person]
 
 
@@ -88,7 +95,7 @@ def _line(persona: Persona, endings: list[Ending]) -> Line:
         jobs=len(endings),
         differences=tuple(_counted(difference, count, len(endings)) for difference, count in found.items()),
         request_status=_words(ending.request_status for ending in endings),
-        driver_status=_words(ending.driver_status for ending in endings),
+        driver_status=_words(ending.driver_status or "" for ending in endings),
         retries=sum(ending.retries for ending in endings),
         median_ms=median(durations) if durations else None,
     )

@@ -15,10 +15,10 @@ from rich.console import Console
 from worker.crypto import Keyring
 from worker.database import Database
 from worker.dev.demo import ledger, report
-from worker.dev.demo.households import add_drivers
+from worker.dev.demo.households import INTEGRATIONS, Subject, add_people
 from worker.dev.demo.mixture import mixture
 from worker.dev.demo.progress import Counts, progress
-from worker.dev.demo.sample import INTEGRATION, configure_sandbox
+from worker.dev.demo.sample import configure_sandbox
 from worker.dev.embedded import EmbeddedServers
 from worker.dev.sandbox.personas import Persona
 from worker.dev.system import parts
@@ -78,7 +78,7 @@ def _run(request: Request, console: Console, interruption: Interruption, stack: 
         database = Database(settings)
         stack.callback(database.close)
         port = choose(0, "")
-        drivers = _load_people(database, settings, f"http://127.0.0.1:{port}", people)
+        subjects = _load_people(database, settings, f"http://127.0.0.1:{port}", people)
     supervisor = stack.enter_context(Supervisor(home.logs, console.print))
     supervisor.start(parts.sandbox(port, latency="50ms"))
     numbers = range(1, request.workers + 1)
@@ -86,8 +86,8 @@ def _run(request: Request, console: Console, interruption: Interruption, stack: 
     demo = _Demo(database, supervisor, interruption, settings, console)
     console.print(f"Starting the provider's sandbox and {request.workers} worker(s) ...")
     demo.await_workers(request.workers)
-    seconds = demo.work_off(drivers)
-    return demo.conclude(dict(zip(drivers, people, strict=True)), seconds)
+    requests, seconds = demo.work_off(subjects)
+    return demo.conclude(dict(zip(requests, people, strict=True)), seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,26 +104,34 @@ class _Demo:
         while listeners(self.settings.redis_url.get_secret_value()) < count:
             self._pause(deadline, "the workers did not start")
 
-    def work_off(self, drivers: list[int]) -> float:
-        """Ask for the jobs and watch them end. Gives the seconds it took."""
+    def work_off(self, subjects: list[Subject]) -> tuple[list[int], float]:
+        """Ask for the jobs and watch them end. Gives the ids of the requests, in order, and the seconds it took."""
         from worker.enqueue import enqueue_verification  # reads the settings, which the demo has to make first
 
         start = time.monotonic()
-        for first in range(0, len(drivers), BATCH):
+        requests: list[int] = []
+        for first in range(0, len(subjects), BATCH):
             if self.interruption.wait(0):
                 raise Interrupted
             with self.database.transaction() as connection:
-                for driver_id in drivers[first : first + BATCH]:
-                    enqueue_verification(connection, integration=INTEGRATION, driver_id=driver_id)
+                requests += [
+                    enqueue_verification(
+                        connection,
+                        integration=subject.integration,
+                        driver_id=subject.driver_id,
+                        vehicle_id=subject.vehicle_id,
+                    ).request_id
+                    for subject in subjects[first : first + BATCH]
+                ]
         ended, deadline = 0, time.monotonic() + STALLED_S
         with progress(self.console) as show:
             while True:
                 with self.database.transaction() as connection:
                     done, failed, retrying = ledger.counts(connection)
-                counts = Counts(len(drivers), done, failed, retrying, time.monotonic() - start)
+                counts = Counts(len(requests), done, failed, retrying, time.monotonic() - start)
                 show(counts)
                 if counts.ended == counts.total:
-                    return counts.elapsed_s
+                    return requests, counts.elapsed_s
                 if counts.ended > ended:
                     ended, deadline = counts.ended, time.monotonic() + STALLED_S
                 self._pause(deadline, f"no job has ended for {STALLED_S:.0f} s")
@@ -169,11 +177,12 @@ def _settings(home: Home, servers: EmbeddedServers) -> Settings:
     return load_settings()
 
 
-def _load_people(database: Database, settings: Settings, sandbox_url: str, people: list[Persona]) -> list[int]:
+def _load_people(database: Database, settings: Settings, sandbox_url: str, people: list[Persona]) -> list[Subject]:
     keyring = Keyring.of(settings)
     with database.transaction() as connection:
-        configure_sandbox(connection, keyring, sandbox_url, timeout_s=TIMEOUT_S, attempts=ATTEMPTS)
-        return add_drivers(connection, keyring, people)
+        for code in INTEGRATIONS.values():
+            configure_sandbox(connection, keyring, sandbox_url, code, timeout_s=TIMEOUT_S, attempts=ATTEMPTS)
+        return add_people(connection, keyring, people)
 
 
 @contextmanager
