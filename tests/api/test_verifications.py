@@ -15,7 +15,11 @@ from tests.api.clients import Upstream, add_client, token_of
 from tests.api.killed_app import killed_after_commit
 from tests.api.served import Api, served
 from tests.conftest import environment_of
+from worker.crypto import Keyring
 from worker.database import Database
+from worker.dev.demo.households import add_vehicles
+from worker.dev.demo.sample import configure_sandbox
+from worker.dev.sandbox.personas import BY_VIN
 from worker.settings import Settings
 
 PATH = "/v1/verifications"
@@ -176,6 +180,46 @@ def test_what_does_not_exist_or_can_not_be_done_names_its_field(upstream: Upstre
         reply = upstream.call("POST", PATH, question(driver))
         assert (reply.status, reply.body["code"], reply.fields) == (409, code, ["integration"])
     assert rows(db) == (0, 0)
+
+
+def test_each_api_is_asked_with_its_own_subject(
+    settings: Settings, upstream: Upstream, driver: int, db: Database
+) -> None:
+    with db.transaction() as connection:
+        for code in ("DCS_CRIMINAL", "DCS_HOUSEHOLD_VEHICLES"):
+            configure_sandbox(connection, Keyring.of(settings), "http://127.0.0.1:9", code)
+        (vehicle,) = add_vehicles(connection, [BY_VIN["1SANDBX0000STOLEN"]])
+        address = connection.scalars(text("SELECT address_id FROM driver")).one()
+    vehicles = "DCS_HOUSEHOLD_VEHICLES"
+    for asked in (
+        {"integration": "DCS_CRIMINAL", "driver_id": driver},
+        {"integration": vehicles, "vehicle_id": vehicle},
+        {"integration": vehicles, "address_id": address},
+    ):
+        reply = upstream.call("POST", PATH, asked)
+        assert reply.status == 202, asked
+        found = upstream.call("GET", f"{PATH}/{reply.body['request_id']}").body
+        assert {name: found[name] for name in asked} == asked
+    wrong: list[tuple[dict[str, object], int, str, str]] = [
+        ({"integration": "DCS_CRIMINAL"}, 422, "no_driver", "driver_id"),
+        ({"integration": vehicles}, 422, "no_vehicle", "vehicle_id"),
+        ({"integration": vehicles, "driver_id": driver}, 422, "wrong_subject", "integration"),
+        ({"integration": vehicles, "vehicle_id": vehicle, "address_id": address}, 422, "wrong_subject", "integration"),
+        ({"integration": vehicles, "vehicle_id": 999_999}, 404, "unknown_vehicle", "vehicle_id"),
+        ({"integration": vehicles, "address_id": 999_999}, 404, "unknown_address", "address_id"),
+        (
+            {"integration": vehicles, "vehicle_id": vehicle, "search_by": "plate"},
+            409,
+            "incomplete_vehicle",
+            "vehicle_id",
+        ),
+        ({"integration": vehicles, "vehicle_id": vehicle, "search_by": "name"}, 422, "not_valid", "search_by"),
+        ({"integration": vehicles, "vehicle_id": "7"}, 422, "not_valid", "vehicle_id"),
+    ]
+    for given, status, code, field in wrong:
+        reply = upstream.call("POST", PATH, given)
+        assert (reply.status, reply.body["code"], reply.fields) == (status, code, [field]), given
+    assert rows(db) == (3, 3)
 
 
 def test_the_workers_are_told_of_a_new_job_and_not_of_a_known_one(

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from worker.cli import clients, enqueue, jobs, queues, schema, services, system
+from worker.cli import clients, enqueue, household, jobs, queues, schema, services, system
 from worker.errors import WorkerError
 
 BAD_INPUT = 2
@@ -29,6 +29,7 @@ program.command()(services.api)
 program.add_typer(enqueue.program, name="enqueue")
 program.add_typer(jobs.program, name="jobs")
 program.add_typer(queues.program, name="queues")
+program.add_typer(household.program, name="household")
 program.add_typer(clients.program, name="clients")
 
 

@@ -4,6 +4,7 @@ An owner's number is usually the social security number: nothing of it is kept, 
 configuration says so. `privacy_opt_out_code` 3 restricts the release: then everything about owners goes, at once.
 """
 
+import re
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -14,12 +15,15 @@ from tasks.verification.reading import Form
 
 RESTRICTED = 3
 _DIGITS_KEPT = 4
+_KEPT = re.compile(r"\*{3}-\*{2}-[0-9]{4}")
 
 
 def _last_digits(value: Any) -> Any:
-    """The form that stays: nobody ever holds the whole number, not even the model."""
+    """The form that stays: nobody ever holds the whole number, not even the model. Of its own form it makes itself."""
     if not isinstance(value, str):
         return None
+    if _KEPT.fullmatch(value):
+        return value
     digits = "".join(c for c in value if c.isascii() and c.isdigit())
     return f"***-**-{digits[-_DIGITS_KEPT:]}" if len(digits) > 2 * _DIGITS_KEPT else None
 

@@ -3,7 +3,7 @@
 import json
 
 from tests.tasks.verification.system import BY_SCENARIO, CRIMINAL, DRIVERS, System, kept_anywhere
-from worker.outcomes import Done, GiveUp
+from worker.outcomes import Done, GiveUp, Snooze
 
 
 def test_a_criminal_answer_is_never_kept_for_reuse_whatever_is_configured(system: System) -> None:
@@ -67,3 +67,42 @@ def test_a_driver_who_was_corrected_meanwhile_is_asked_about_anew(system: System
     assert isinstance(outcome, Done)
     posts = [call for call in system.calls() if call["path"] == "/v1.0/criminal"]
     assert len({call["idempotency_key"] for call in posts}) == 2
+
+
+def test_an_answer_that_never_comes_is_given_up_after_a_day(system: System) -> None:
+    household = system.driver(BY_SCENARIO["pending_twice"])
+    job = system.ask(household.driver_id, CRIMINAL)
+    system.run(job)
+    system.change("UPDATE integration_request SET pending_since = now() - interval '25 hours'")
+    outcome = system.run(job)
+    assert isinstance(outcome, GiveUp)
+    assert outcome.code == "answer_never_came"
+    (result,) = system.results(system.request(job))
+    assert (result["verification_type"], result["verification_status"]) == ("criminal", "error")
+
+
+def test_a_look_that_fails_is_repeated_and_the_search_is_not(system: System) -> None:
+    household = system.driver(BY_SCENARIO["pending_twice"])
+    job = system.ask(household.driver_id, CRIMINAL)
+    system.run(job)
+    system.sandbox.faults(rate_500=1)
+    assert isinstance(system.run(job), GiveUp)
+    assert system.request(job)["poll_url"] is not None
+    system.sandbox.faults(rate_500=0)
+    system.run_to_the_end(job)
+    assert system.request(job)["request_status"] == "completed"
+    assert len([call for call in system.calls() if call["method"] == "POST"]) == 1
+
+
+def test_each_look_passes_the_gate(system: System) -> None:
+    """An account that may make one call in a long while makes one, promised answer or not."""
+    system.change("UPDATE integration_configuration SET max_requests_per_second = 0.001")
+    household = system.driver(BY_SCENARIO["pending_twice"])
+    job = system.ask(household.driver_id, CRIMINAL)
+    promised, limited = system.run(job), system.run(job)
+    assert isinstance(promised, Snooze)
+    assert "promised" in promised.reason
+    assert isinstance(limited, Snooze)
+    assert limited.reason.startswith("limited until")
+    assert [call["method"] for call in system.calls()] == ["POST"]
+    assert system.request(job)["poll_url"] is not None

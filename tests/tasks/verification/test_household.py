@@ -1,12 +1,13 @@
 """Who else lives there: known members get results, unknown ones are offered, and a person decides."""
 
 from dataclasses import replace
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from tests.tasks.verification.factories import insert_quote
 from tests.tasks.verification.system import BY_SCENARIO, DRIVERS, System
+from tests.waiting import in_thread, until
 from worker.crypto import Place
 from worker.errors import BadRequest
 from worker.household import accept_household_member, decline_household_member
@@ -78,3 +79,20 @@ def test_an_accepted_member_becomes_a_driver_once_and_is_known_from_then_on(syst
             decline_household_member(connection, offered["Member03"])
         with pytest.raises(BadRequest, match="no offer"):
             decline_household_member(connection, uuid4())
+
+
+def test_two_who_accept_at_once_make_one_driver(system: System) -> None:
+    hank = system.driver(BY_SCENARIO["household"])
+    system.verify(hank.driver_id, DRIVERS)
+    (offer, *_) = [found["id"] for found in system.rows("SELECT id FROM household_member_offer")]
+    with system.db.transaction() as connection:
+        first = accept_household_member(connection, system.keyring, offer)
+        second = in_thread(lambda: _accept(system, offer))
+        until(lambda: bool(system.rows("SELECT FROM pg_locks WHERE NOT granted")))
+    assert second() == first
+    assert len(system.rows("SELECT id FROM driver")) == 2
+
+
+def _accept(system: System, offer: UUID) -> int:
+    with system.db.transaction() as connection:
+        return accept_household_member(connection, system.keyring, offer)

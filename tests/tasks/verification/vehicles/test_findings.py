@@ -162,6 +162,16 @@ def test_an_owners_number_is_dropped_or_cut_to_its_end_and_never_whole(owner: st
     assert ("OLIVE" in left, "FORMER" in left, "Elsewhere" in left) == ((code == 0),) * 3
 
 
+@pytest.mark.parametrize("keeps", [False, True])
+def test_what_is_kept_can_be_read_again(keeps: bool) -> None:
+    """Or an answer that is kept could not be put to a later question."""
+    question = asking(keeps_owner_id=keeps)
+    reading = arrived(question, vehicle(title_info={"title_date": "08/01/2019"}))
+    assert reading.kept is not None
+    again = read(FORM, question, Received(200, {}, reading.kept.encode()))
+    assert (again.answer, again.kept) == (reading.answer, reading.kept)
+
+
 @pytest.mark.parametrize("number", ["4321", "", None, 987654321, ["987654321"]])
 def test_what_is_no_such_number_is_dropped_even_where_its_end_may_be_kept(number: Any) -> None:
     assert "4321" not in kept(asking(keeps_owner_id=True), vehicle(title_info={"owner_id": number}))
