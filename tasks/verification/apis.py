@@ -6,11 +6,11 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from models.vocabularies import ProviderApi
-from tasks.verification import answer as drivers_answer
-from tasks.verification import mapping as drivers
 from tasks.verification.criminal import answer as criminal_answer
 from tasks.verification.criminal import findings as criminal
 from tasks.verification.criminal.question import criminal_body, criminal_question
+from tasks.verification.drivers import answer as drivers_answer
+from tasks.verification.drivers import findings as drivers
 from tasks.verification.drivers.question import driver_question, license_number, request_body
 from tasks.verification.question import Basics, Question, basics
 from tasks.verification.reading import Form

@@ -5,7 +5,7 @@ from datetime import date
 from enum import Enum, auto
 from typing import Protocol
 
-from tasks.verification.answer import DriverData
+from tasks.verification.drivers.answer import DriverData
 from tasks.verification.question import PostalAddress, Subject
 
 _SUFFIXES = frozenset(("jr", "sr", "ii", "iii", "iv"))

@@ -2,10 +2,21 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypedDict
 
 from models.vocabularies import TargetEntityType, VerificationStatus, VerificationType
-from tasks.verification.discrepancies import Discrepancy
+
+
+class Discrepancy(TypedDict):
+    """`match` says in which way the node differs; `source` who noticed."""
+
+    node_path: str
+    match: str
+    source: str
+
+
+def note(node_path: str, match: str, source: str = "worker") -> Discrepancy:
+    return {"node_path": node_path, "match": match, "source": source}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -26,8 +37,3 @@ class Found:
     """The results of an answer; an API whose answers change more than that adds what."""
 
     results: tuple[Result, ...]
-
-
-def note(node_path: str, match: str) -> Discrepancy:
-    """A discrepancy that we noticed."""
-    return {"node_path": node_path, "match": match, "source": "worker"}

@@ -8,9 +8,9 @@ import orjson
 from sqlalchemy import Connection, text
 
 from tasks.verification.apis import APIS
-from tasks.verification.driver_store import save_drivers
+from tasks.verification.drivers.findings import Findings
+from tasks.verification.drivers.store import save_drivers
 from tasks.verification.ending import request_end, results_of
-from tasks.verification.mapping import Findings
 from tasks.verification.question import Question
 from tasks.verification.question_store import request_id
 from tasks.verification.report import Report

@@ -9,10 +9,9 @@ from typing import Any
 from models.vocabularies import VerificationStatus
 from tasks.verification.criminal.answer import CriminalAnswer, Profile
 from tasks.verification.criminal.question import CriminalQuestion
-from tasks.verification.discrepancies import Discrepancy
 from tasks.verification.identity import Identity, identify_person
 from tasks.verification.question import client_ref
-from tasks.verification.results import Found, Result, note
+from tasks.verification.results import Discrepancy, Found, Result, note
 from worker.crypto import Keyring
 
 PROFILES = "criminal_profiles"

@@ -11,7 +11,7 @@ from datetime import date
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from tasks.verification.answer import DriverData, Member
+from tasks.verification.drivers.answer import DriverData, Member
 from tasks.verification.identity import Identity, identify
 from tasks.verification.question import Subject
 from tasks.verification.results import Result, note

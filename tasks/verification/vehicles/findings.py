@@ -7,8 +7,7 @@ says against a vehicle is noted and kept beside it, for people and for rating; i
 from dataclasses import dataclass
 
 from models.vocabularies import VehicleVerificationStatus, VerificationStatus
-from tasks.verification.discrepancies import Discrepancy
-from tasks.verification.results import Found, Result, note
+from tasks.verification.results import Discrepancy, Found, Result, note
 from tasks.verification.vehicles.answer import RESTRICTED, FoundVehicle, VehicleAnswer
 from tasks.verification.vehicles.question import OurVehicle, VehicleQuestion
 from worker.crypto import Keyring

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, column, select, text
 from sqlalchemy import table as table_clause
 
 from models.users import SYSTEM_USER_ID
-from tasks.verification.answer import FORM, Answer
 from tasks.verification.client import Call, Provider, open_provider
+from tasks.verification.drivers.answer import FORM, Answer
 from tasks.verification.drivers.question import DriverQuestion
 from tasks.verification.gate import RULES, Rules
 from tasks.verification.question import Account, PostalAddress, Subject

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.verification.answer import DriverData
+from tasks.verification.drivers.answer import DriverData
 from tasks.verification.identity import Identity, identify, same_address, same_license
 from tasks.verification.question import PostalAddress, Subject
 

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
 
+from tasks.verification.drivers.findings import findings
 from tasks.verification.drivers.question import DriverQuestion, request_body
-from tasks.verification.mapping import findings
 from tasks.verification.question import next_key
 from tasks.verification.question_store import load
 from tasks.verification.report import Report

@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 
 from tasks.verification import task
+from tasks.verification.drivers.findings import Findings
 from tasks.verification.drivers.question import DriverQuestion, request_body
-from tasks.verification.mapping import Findings
 from tasks.verification.question import PostalAddress, Question, Subject
 from tasks.verification.report import Report
 from tasks.verification.task import verify

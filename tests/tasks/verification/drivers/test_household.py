@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tasks.verification.answer import Member
+from tasks.verification.drivers.answer import Member
 from tasks.verification.drivers.household import Mate, Offer, household
 from tasks.verification.question import Subject
 from tasks.verification.results import Result

@@ -10,8 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.verification.answer import NOTHING_FOUND
-from tasks.verification.mapping import AddressChange, DriverChange, Findings, LicenseChange, error_results, findings
+from tasks.verification.drivers.answer import NOTHING_FOUND
+from tasks.verification.drivers.findings import (
+    AddressChange,
+    DriverChange,
+    Findings,
+    LicenseChange,
+    error_results,
+    findings,
+)
 from tasks.verification.question import Subject
 from tests.tasks.verification.factories import answer_about, make_question, parsed
 

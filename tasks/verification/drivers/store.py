@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
+from tasks.verification.drivers.findings import Findings
 from tasks.verification.drivers.question import DriverQuestion
-from tasks.verification.mapping import Findings
 from tasks.verification.rows_store import execute
 
 

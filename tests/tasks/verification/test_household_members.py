@@ -27,6 +27,7 @@ def test_a_household_has_a_result_a_member_and_offers_the_unknown_ones(system: S
             (hank.driver_id, "verified"),
             (spouse.driver_id, "verified"),
         ]
+        assert "unknown_members" in matches(households[0])
         offers = system.rows("SELECT * FROM household_member_offer ORDER BY first_name")
         assert [(offer["first_name"], offer["relationship"]) for offer in offers] == [
             ("Member02", "child"),

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.verification import reading
-from tasks.verification.answer import FORM, NOTHING_FOUND
 from tasks.verification.classify import Status, Trouble
+from tasks.verification.drivers.answer import FORM, NOTHING_FOUND
 from tasks.verification.reading import RAW_BYTES, Reading, Received
 from tests.tasks.verification.factories import answer_about, make_question
 

@@ -15,13 +15,13 @@ from models.vocabularies import (
     VerificationStatus,
     VerificationType,
 )
-from tasks.verification.answer import Answer, CurrentAddress, LicenseInfo, ProviderStatus
-from tasks.verification.discrepancies import discrepancies
+from tasks.verification.drivers.answer import Answer, CurrentAddress, LicenseInfo, ProviderStatus
+from tasks.verification.drivers.discrepancies import discrepancies
 from tasks.verification.drivers.household import Offer, household
 from tasks.verification.drivers.question import DriverQuestion, license_number
 from tasks.verification.identity import Identity, identify, same_address, same_license
 from tasks.verification.question import PostalAddress, client_ref
-from tasks.verification.results import Found, Result
+from tasks.verification.results import Found, Result, note
 from worker.crypto import Keyring
 
 LICENSE_STATUS: dict[str, LicenseVerificationStatus] = {
@@ -71,7 +71,11 @@ def conclude(question: DriverQuestion, answer: Answer, keyring: Keyring, *, is_c
     if own.driver.status not in ("verified", "partial"):
         return own
     members, offers = household(question.mates, question.household, answer.household_members, keyring)
-    return replace(own, results=own.results + members, offers=offers)
+    overall, *others = own.results
+    if offers:
+        undisclosed = note("household_members", "unknown_members")
+        overall = replace(overall, discrepancies=(*overall.discrepancies, undisclosed))
+    return replace(own, results=(overall, *others, *members), offers=offers)
 
 
 def findings(question: DriverQuestion, license_number: str, answer: Answer, *, is_cleaned: bool) -> Findings:
