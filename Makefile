@@ -52,7 +52,9 @@ one: setup
 	@[ -n "$(T)" ] || { echo "make one needs a test: make one T=tests/test_wiring.py" >&2; exit 1; }
 	$(BIN)/python -m pytest $(T)
 
+# Root's data may have had to move out of .worker: worker/dev/embedded/placement.py
 clean:
+	[ ! -L .worker/servers/data ] || rm -rf "$$(readlink .worker/servers/data)"
 	rm -rf .venv .worker dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

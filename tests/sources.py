@@ -17,7 +17,8 @@ def files() -> Iterator[Path]:
     """Every file that belongs to the project; folders that begin with a dot hold tools' caches, but for .ci."""
     for folder, folders, names in os.walk(ROOT):
         folders[:] = [f for f in folders if f == ".ci" or not (f.startswith(".") or f in GENERATED)]
-        yield from (Path(folder) / name for name in names if not name.endswith(".pyc"))
+        # In a worktree of git's, .git is a file.
+        yield from (Path(folder) / name for name in names if name != ".git" and not name.endswith(".pyc"))
 
 
 def python_files() -> list[Path]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import socket
 import stat
 import threading
@@ -13,6 +12,7 @@ import psycopg
 import pytest
 import redis
 
+from tests.dev.homes import data_of
 from tests.waiting import until
 from worker.dev.embedded import EmbeddedServers, binaries, lock, ports
 from worker.dev.embedded.process import PortTaken, ServerFailed
@@ -20,24 +20,21 @@ from worker.errors import Misconfigured
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
-    """Servers that no test stops or breaks."""
-    with EmbeddedServers(tmp_path_factory.mktemp("shared") / "home", durable=False) as servers:
-        yield servers
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shared") / "home"
 
 
 @pytest.fixture(scope="module")
-def made_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("made") / "home"
-    with EmbeddedServers(home, durable=False):
-        return home
+def servers(shared_home: Path) -> Iterator[EmbeddedServers]:
+    """Servers that no test stops or breaks."""
+    with EmbeddedServers(shared_home, durable=False) as servers:
+        yield servers
 
 
 @pytest.fixture
-def stopped(made_home: Path, tmp_path: Path) -> EmbeddedServers:
+def stopped(home: Path, data: Path) -> EmbeddedServers:
     """Stopped servers whose home has been made before."""
-    shutil.copytree(made_home, tmp_path / "home")
-    return EmbeddedServers(tmp_path / "home", durable=False)
+    return EmbeddedServers(home, durable=False)
 
 
 def increment(url: str) -> int:
@@ -158,11 +155,11 @@ def test_values_of_rows_do_not_reach_postgresqls_log(servers: EmbeddedServers) -
     assert "canary" not in log
 
 
-def test_durability_is_given_up_only_on_request(servers: EmbeddedServers, stopped: EmbeddedServers) -> None:
+def test_durability_is_given_up_only_on_request(servers: EmbeddedServers, home: Path, data: Path) -> None:
     names = ("fsync", "synchronous_commit", "full_page_writes")
     assert shown(servers.admin_database_url, *names) == ["off"] * 3
     assert not list((servers.home / "valkey").iterdir())
-    with EmbeddedServers(stopped.home) as durable:
+    with EmbeddedServers(home) as durable:
         assert shown(durable.admin_database_url, *names) == ["on"] * 3
         assert list((durable.home / "valkey").iterdir())
 
@@ -181,8 +178,8 @@ def test_next_launcher_finds_rows_keys_and_addresses(tmp_path: Path) -> None:
         assert (second.database_url, second.redis_url) == urls
 
 
-def test_single_restarts_keep_addresses_and_data(stopped: EmbeddedServers) -> None:
-    with EmbeddedServers(stopped.home) as servers:
+def test_single_restarts_keep_addresses_and_data(home: Path, data: Path) -> None:
+    with EmbeddedServers(home) as servers:
         urls = servers.database_url, servers.redis_url
         write_row(servers)
         assert increment(servers.redis_url) == 1
@@ -201,8 +198,8 @@ def test_single_restarts_keep_addresses_and_data(stopped: EmbeddedServers) -> No
         assert not set(before) & set(servers.pids)
 
 
-def test_killed_postgres_comes_back_although_a_session_lingers(stopped: EmbeddedServers) -> None:
-    with EmbeddedServers(stopped.home) as servers:
+def test_killed_postgres_comes_back_although_a_session_lingers(home: Path, data: Path) -> None:
+    with EmbeddedServers(home) as servers:
         write_row(servers)
         with contextlib.closing(psycopg.connect(servers.database_url)) as lingering:
             # A busy loop in the server looks for neither signals nor the death of its parent before it ends.
@@ -270,10 +267,11 @@ def test_two_homes_run_side_by_side(servers: EmbeddedServers, stopped: EmbeddedS
     assert increment(servers.redis_url) == 1
 
 
-def test_second_launcher_on_a_home_names_the_first(servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("servers")
+def test_second_launcher_on_a_home_names_the_first(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "WAIT_S", 0.2)
     with pytest.raises(Misconfigured, match=f"in use by another launcher, process {os.getpid()}"):
-        EmbeddedServers(servers.home).start()
+        EmbeddedServers(shared_home).start()
 
 
 def test_starting_twice_is_refused_and_harms_nothing(servers: EmbeddedServers) -> None:
@@ -282,19 +280,20 @@ def test_starting_twice_is_refused_and_harms_nothing(servers: EmbeddedServers) -
     assert increment(servers.redis_url) > 0
 
 
-def test_cluster_of_another_major_version_is_refused(stopped: EmbeddedServers) -> None:
-    (stopped.home / "pg" / "PG_VERSION").write_text("17\n")
+def test_cluster_of_another_major_version_is_refused(stopped: EmbeddedServers, data: Path) -> None:
+    (data / "pg" / "PG_VERSION").write_text("17\n")
     with pytest.raises(Misconfigured, match="is of PostgreSQL 17, the installed server is PostgreSQL 18"):
         stopped.start()
 
 
-def test_directory_that_is_no_cluster_is_refused_and_left_alone(tmp_path: Path) -> None:
-    treasure = tmp_path / "home" / "pg" / "treasure"
-    treasure.parent.mkdir(parents=True)
+def test_directory_that_is_no_cluster_is_refused_and_left_alone(home: Path) -> None:
+    data = data_of(home)
+    treasure = data / "pg" / "treasure"
+    treasure.parent.mkdir()
     treasure.touch()
-    (tmp_path / "home" / "lock").touch()
+    (data / "lock").touch()
     with pytest.raises(Misconfigured, match="is not a PostgreSQL data directory"):
-        EmbeddedServers(tmp_path / "home").start()
+        EmbeddedServers(home).start()
     assert treasure.exists()
 
 
@@ -312,15 +311,15 @@ def test_place_that_can_not_be_a_directory_is_refused(tmp_path: Path) -> None:
         EmbeddedServers(tmp_path / "file" / "home").start()
 
 
-def test_server_that_does_not_start_shows_the_end_of_its_log(stopped: EmbeddedServers) -> None:
-    (stopped.home / "pg" / "postgresql.conf").write_text("no_such_setting = 1\n")
+def test_server_that_does_not_start_shows_the_end_of_its_log(stopped: EmbeddedServers, data: Path) -> None:
+    (data / "pg" / "postgresql.conf").write_text("no_such_setting = 1\n")
     with pytest.raises(ServerFailed, match=r"(?s)PostgreSQL ended with status 1; .*no_such_setting") as caught:
         stopped.start()
-    assert str(stopped.home / "postgresql.log") in str(caught.value)
+    assert str(data / "postgresql.log") in str(caught.value)
 
 
-def test_lost_password_file_is_said(stopped: EmbeddedServers) -> None:
-    (stopped.home / "passwords" / "postgres").unlink()
+def test_lost_password_file_is_said(stopped: EmbeddedServers, data: Path) -> None:
+    (data / "passwords" / "postgres").unlink()
     with pytest.raises(Misconfigured, match="refuses the password kept for postgres"):
         stopped.start()
 

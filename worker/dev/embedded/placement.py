@@ -24,6 +24,9 @@ NAMESPACE = ("unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}
 
 OUTSIDE = Path("/var/lib/integration-worker")
 
+LINK = "data"
+"""A symlink in a home whose data had to move. Without it there is no data: keys and data go when a home is deleted."""
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -46,18 +49,23 @@ def choose(binaries: Binaries, home: Path) -> Placement:
         return Placement(binaries, home)
     if sys.platform != "linux":
         raise Misconfigured("PostgreSQL does not run as root: start this as an ordinary user")
+    moved, link = _data_outside(home), home / LINK
     # Data that once had to move stays there: a chmod on the way to `home` must not make the rows disappear.
-    moved = _data_outside(home)
-    if not moved.exists():
+    if not link.is_symlink():
         if _open_to_nobody(binaries, home):
             return Placement(binaries, home, setuid=NOBODY)
-        if _namespaces_work():
+        if namespaces_work():
             return Placement(binaries, home, prefix=NAMESPACE)
         if (home / "pg").exists():
             raise Misconfigured(
                 f"PostgreSQL does not run as root, and here no user namespace can be made to reach {home}: "
                 "make its parent directories searchable for all users, or delete it to begin anew elsewhere"
             )
+    elif link.readlink() != moved:
+        raise Misconfigured(
+            f"{home} was copied or renamed, and its data is still in {link.readlink()}: give it its old name again, "
+            f"or delete {home} to begin anew"
+        )
     try:
         moved.mkdir(parents=True, exist_ok=True)
         for directory in (OUTSIDE, moved.parent):
@@ -68,6 +76,22 @@ def choose(binaries: Binaries, home: Path) -> Placement:
             f"PostgreSQL does not run as root, no user namespace can be made (program unshare), and {OUTSIDE} can "
             f"not take a copy ({error.strerror}): start this as an ordinary user"
         ) from error
+
+
+def tie(place: Placement, home: Path) -> None:
+    """Leave the link to data that had to move; the lock must be held.
+
+    Data found without a link belonged to a home of the same name that was deleted, and with it the keys to read it.
+    """
+    link = home / LINK
+    if place.home == home or link.is_symlink():
+        return
+    for leftover in place.home.iterdir():
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        elif leftover.name != "lock":
+            leftover.unlink()
+    link.symlink_to(place.home)
 
 
 def _open_to_nobody(binaries: Binaries, home: Path) -> bool:
@@ -84,7 +108,8 @@ def _open_to_nobody(binaries: Binaries, home: Path) -> bool:
     )
 
 
-def _namespaces_work() -> bool:
+def namespaces_work() -> bool:
+    """Whether root may make the user namespace it needs; in a chroot and in most containers it may not."""
     if shutil.which(NAMESPACE[0]) is None:
         return False
     return subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode == 0  # noqa: S603 - fixed words

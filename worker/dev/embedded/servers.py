@@ -126,6 +126,7 @@ class EmbeddedServers:
         place = placement.choose(programs, self._asked)
         self.home = place.home
         self._launcher, self._lock = os.getpid(), lock.acquire(self.home)
+        placement.tie(place, self._asked)
         for number in _ENDINGS:
             # Only where nobody has said otherwise: without a handler the launcher would end before it could stop.
             if signal.getsignal(number) is signal.SIG_DFL:
@@ -169,5 +170,6 @@ def _make_home(home: Path) -> None:
     owner, user = home.stat().st_uid, os.geteuid()
     if owner != user and (user != 0 or owner != placement.NOBODY):
         raise Misconfigured(f"{home} belongs to user {owner}, not to user {user}: choose another directory or user")
-    if not (home / "lock").exists() and any(home.iterdir()):
+    is_ours = (home / "lock").exists() or (home / placement.LINK).is_symlink()
+    if not is_ours and any(home.iterdir()):
         raise Misconfigured(f"{home} holds other files: give the embedded servers a directory of their own")
