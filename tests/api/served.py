@@ -4,7 +4,7 @@ import http.client
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,10 +38,17 @@ class Api:
         self.port = port
 
     def ask(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> http.client.HTTPResponse:
+        """Ask with the body as it is; an iterator's parts go as chunks."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=70)
-        connection.request(method, path, body, {"Connection": "close", **(headers or {})})
+        # A request that is refused early may be answered, and its connection closed, while its body is still sent.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.request(method, path, body, {"Connection": "close", **(headers or {})})
         return connection.getresponse()
 
     def get(self, path: str) -> Answer:

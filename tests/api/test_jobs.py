@@ -166,7 +166,7 @@ def test_why_gives_the_cause_and_no_names_of_people_machines_or_other_tenants(up
     failure = {"state": "failed", "finished_at": NOW, "error_code": "bug", "error_message": "geheim"}
     failed = upstream.call("GET", f"/v1/jobs/{insert(db, **failure)}/why").body
     assert (failed["code"], failed["facts"]["error_code"]) == ("failed", "bug")
-    lease = {"state": "running", "lease_until": NOW + timedelta(minutes=1), "leased_by": "geheim"}
+    lease = {"state": "running", "lease_until": NOW + timedelta(hours=1), "leased_by": "geheim"}
     running = upstream.call("GET", f"/v1/jobs/{insert(db, started_at=NOW, **lease)}/why").body
     assert running["code"] == "running"
     assert "geheim" not in str([paused, failed, running])
