@@ -211,6 +211,12 @@ JSON_VALUES = st.recursive(
 )
 
 
+@pytest.mark.parametrize("state", [["CA"], {"code": "CA"}, None])
+def test_a_state_that_is_no_text_is_refused_like_an_unknown_one(client: httpx2.Client, state: object) -> None:
+    answer = client.post(DRIVERS, json=search(OK, state_code=state))
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "STATE_NOT_SUPPORTED")
+
+
 @given(
     path=st.sampled_from([DRIVERS, CRIMINAL, VEHICLES]),
     outer=st.sampled_from(["search", "persons", "options"]),

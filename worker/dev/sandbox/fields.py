@@ -45,7 +45,8 @@ def check_license(person: dict[str, Any], path: str) -> Refusal | None:
 
 
 def check_state(holder: dict[str, Any], path: str, name: str) -> Refusal | None:
-    if holder.get(name) not in STATES:
+    state = holder.get(name)
+    if not isinstance(state, str) or state not in STATES:
         return Refusal(400, "STATE_NOT_SUPPORTED", "not a state that is served", path)
     return None
 
