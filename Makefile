@@ -67,7 +67,7 @@ recreate:
 	  { echo "$(PYTHON) is $$("$(PYTHON)" -V), but 3.11 or newer is needed: name one with make PYTHON=..." >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "$(PYTHON) has no venv module: on Debian or Ubuntu, apt install python3-venv" >&2; exit 1; }
-	@echo "Making .venv (once; about 90 MB to download)"
+	@echo "Making .venv (once; about 95 MB to download)"
 	@"$(PYTHON)" -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --only-binary :all: "uv==$(UV_VERSION)"
 
