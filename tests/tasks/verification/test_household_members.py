@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.tasks.verification.factories import insert_quote
-from tests.tasks.verification.system import BY_SCENARIO, DRIVERS, System
+from tests.tasks.verification.system import BY_SCENARIO, DRIVERS, System, matches
 from tests.waiting import in_thread, until
 from worker.crypto import Place
 from worker.errors import BadRequest
