@@ -23,7 +23,7 @@ from worker.outcomes import Done
 
 
 def save(connection: Connection, finished: Sequence[Finished]) -> None:
-    """Bring the requests, and for answered ones driver, licence and address, up to date."""
+    """Bring the requests, and for answered ones the rows that they are about, up to date."""
     runs = [run for run in finished if not (isinstance(run.outcome, Done) and run.outcome.result is None)]
     if not runs:
         return

@@ -240,7 +240,8 @@ class _Run:
         pending = self._question.pending
         if self._poll_url is not None and pending is not None and pending.for_s > GIVEN_UP_AFTER_S:
             hours = round(GIVEN_UP_AFTER_S / 3600)
-            return GiveUp("answer_never_came", f"The promised answer is pending for {hours} hours.", self.report(call))
+            forgotten = replace(self.report(call), poll_url=None)  # whoever repeats the job asks anew
+            return GiveUp("answer_never_came", f"The promised answer is pending for {hours} hours.", forgotten)
         event = call.exchange.reading.event
         header = event.retry_after if isinstance(event, Status) else None
         wait_s = look_again_s(backoff.parse_retry_after(header, datetime.now(UTC)), _dice.random())

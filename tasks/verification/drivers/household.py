@@ -25,10 +25,10 @@ _NAME = 100
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Mate:
-    """Another driver of the same quote."""
+    """Another driver of the same quote. Without a birth date he is recognised by his licence only."""
 
     driver_id: int
-    subject: Subject
+    subject: Subject | None
     license_index: str | None
 
 
@@ -50,16 +50,14 @@ class Offer:
 
 
 def mates(rows: Sequence[Any] | None) -> tuple[Mate, ...]:
-    """Of the JSON that `question_store.load` reads. Whoever lacks a name or birth date can't be recognised by them."""
-    return tuple(
-        Mate(
-            row["id"],
-            Subject(row["first_name"] or "", row["last_name"] or "", date.fromisoformat(row["date_of_birth"])),
-            row["license_index"],
-        )
-        for row in rows or ()
-        if row["date_of_birth"] is not None
-    )
+    """Of the JSON that `question_store.load` reads."""
+    return tuple(Mate(row["id"], _subject(row), row["license_index"]) for row in rows or ())
+
+
+def _subject(row: Any) -> Subject | None:
+    if row["date_of_birth"] is None:
+        return None
+    return Subject(row["first_name"] or "", row["last_name"] or "", date.fromisoformat(row["date_of_birth"]))
 
 
 def household(
@@ -95,7 +93,7 @@ def _matches(known: Sequence[Mate], members: Sequence[Member], keyring: Keyring)
 
 
 def _compare(mate: Mate, data: DriverData, index: str | None) -> Identity:
-    by_name = identify(mate.subject, data.client_ref or "", data)
+    by_name = Identity.OTHER if mate.subject is None else identify(mate.subject, data.client_ref or "", data)
     if by_name is Identity.OTHER and index is not None and index == mate.license_index:
         return Identity.UNSURE
     return by_name

@@ -77,6 +77,7 @@ def test_an_answer_that_never_comes_is_given_up_after_a_day(system: System) -> N
     outcome = system.run(job)
     assert isinstance(outcome, GiveUp)
     assert outcome.code == "answer_never_came"
+    assert system.request(job)["poll_url"] is None
     (result,) = system.results(system.request(job))
     assert (result["verification_type"], result["verification_status"]) == ("criminal", "error")
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tasks.verification.drivers.answer import Member
-from tasks.verification.drivers.household import Mate, Offer, household
+from tasks.verification.drivers.household import Mate, Offer, household, mates
 from tasks.verification.question import Subject
 from tasks.verification.results import Result
 from tests.tasks.verification.factories import KEYRING
@@ -54,6 +54,18 @@ def test_somebody_who_may_be_known_is_uncertain_and_not_offered() -> None:
 def test_a_licence_number_finds_a_driver_whose_names_differ() -> None:
     results, offers = split([SAM], with_license("Nobody", "tx-1"))
     assert [(result.target_id, result.status) for result in results] == [(1, "partial")]
+    assert offers == ()
+
+
+def test_a_driver_without_a_birth_date_is_known_by_the_licence() -> None:
+    rows = [
+        {"id": 3, "first_name": None, "last_name": "Old", "date_of_birth": None, "license_index": SAM.license_index},
+        {"id": 4, "first_name": "Kim", "last_name": "Twin", "date_of_birth": "2001-01-01", "license_index": None},
+    ]
+    (nameless, kim) = mates(rows)
+    assert kim.subject == KIM.subject
+    results, offers = split([nameless], with_license("Nobody", "TX1"))
+    assert [(result.target_id, result.status) for result in results] == [(3, "partial")]
     assert offers == ()
 
 
