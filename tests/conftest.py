@@ -15,6 +15,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic import command
+from hypothesis import settings as hypothesis_settings
 
 from worker.crypto import new_key
 from worker.database import Database
@@ -25,6 +26,10 @@ from worker.settings import Settings
 OUTSIDE = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL", "BROKER_URL", "ENCRYPTION_KEYS", "BLIND_INDEX_KEY")
 for name in OUTSIDE:
     os.environ.pop(name, None)
+
+# A busy machine is no counterexample: no property here is about the time an example takes.
+hypothesis_settings.register_profile("any machine", deadline=None)
+hypothesis_settings.load_profile("any machine")
 
 STARTS_PROCESSES = {"api", "chaos", "cli", "dev", "end_to_end", "migrations"}
 SERVERS = {"servers", "sandbox"}
