@@ -19,7 +19,10 @@ def migrate() -> None:
 def seed(
     sandbox_url: Annotated[str, typer.Option(help="Where `worker sandbox` answers.")] = "http://127.0.0.1:8081",
 ) -> None:
-    """Add sample rows for trying things out: the way to the sandbox, and its people as drivers. Safe to repeat."""
+    """Add sample rows for trying things out: the way to the sandbox, its people as drivers, and their vehicles.
+
+    Safe to repeat.
+    """
     from worker.crypto import Keyring
     from worker.database import Database, reaching
     from worker.dev.demo import sample
