@@ -66,6 +66,10 @@ def personal(data_class: DataClass) -> Info:
 NOT_PERSONAL: Info = {"personal": None}
 """Looked at: codes, numbers of ours, amounts, rules. Nothing about a person."""
 
+MAPPABLE: Info = {"mappable": True}
+"""A field mapping may write the column. Not for what tells us who somebody is (birth date, licence and vehicle
+numbers), nor for what a verification itself decides; the SQL function `mapping_targets` says the same."""
+
 
 def retention_of(table: Table) -> Kept:
     """The table's `kept` fact; KeyError for a table that declares none."""
@@ -81,6 +85,11 @@ def partitioning_of(table: Table) -> Partitioned | None:
 def data_class_of(column: Column[Any]) -> DataClass | None:
     """The class of personal data the column may hold; None for a column without any."""
     return column.info.get("personal")
+
+
+def is_mappable(column: Column[Any]) -> bool:
+    """Whether a field mapping may write the column."""
+    return bool(column.info.get("mappable"))
 
 
 def personal_columns(table: Table) -> dict[str, DataClass]:

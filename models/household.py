@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, f
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Audited, Base, BigId, Confidence, Hash, StateCode, choice
-from models.facts import NOT_PERSONAL, kept_with, personal
+from models.facts import MAPPABLE, NOT_PERSONAL, kept_with, personal
 from models.vocabularies import (
     DeliveryPointValidation,
     DriverVerificationStatus,
@@ -35,12 +35,12 @@ class Address(Audited, Base):
     )
 
     id: Mapped[BigId]
-    street_1: Mapped[str | None] = mapped_column(String(255), info=personal("street"))
-    street_2: Mapped[str | None] = mapped_column(String(255), info=personal("street"))
-    city: Mapped[str | None] = mapped_column(String(100), info=personal("region"))
-    state: Mapped[StateCode | None] = mapped_column(info=personal("region"))
-    zip_code: Mapped[str | None] = mapped_column(String(10), info=personal("region"))
-    zip_4: Mapped[str | None] = mapped_column(String(4), info=personal("street"))
+    street_1: Mapped[str | None] = mapped_column(String(255), info=personal("street") | MAPPABLE)
+    street_2: Mapped[str | None] = mapped_column(String(255), info=personal("street") | MAPPABLE)
+    city: Mapped[str | None] = mapped_column(String(100), info=personal("region") | MAPPABLE)
+    state: Mapped[StateCode | None] = mapped_column(info=personal("region") | MAPPABLE)
+    zip_code: Mapped[str | None] = mapped_column(String(10), info=personal("region") | MAPPABLE)
+    zip_4: Mapped[str | None] = mapped_column(String(4), info=personal("street") | MAPPABLE)
     standardized_by_source: Mapped[str | None] = mapped_column(String(100), info=NOT_PERSONAL)
     standardization_confidence: Mapped[Decimal | None] = mapped_column(Confidence)
     delivery_point_validation: Mapped[DeliveryPointValidation] = mapped_column(
@@ -63,8 +63,8 @@ class Driver(Audited, Base):
 
     id: Mapped[BigId]
     quote_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("quotes.id"), index=True)
-    first_name: Mapped[str | None] = mapped_column(String(100), info=personal("name"))
-    last_name: Mapped[str | None] = mapped_column(String(100), info=personal("name"))
+    first_name: Mapped[str | None] = mapped_column(String(100), info=personal("name") | MAPPABLE)
+    last_name: Mapped[str | None] = mapped_column(String(100), info=personal("name") | MAPPABLE)
     date_of_birth: Mapped[date | None] = mapped_column(info=personal("birth_date"))
     license_id: Mapped[int | None] = mapped_column(
         BigInteger,
@@ -98,9 +98,9 @@ class License(Audited, Base):
     license_number: Mapped[str | None] = mapped_column(info=personal("license"))
     license_number_bidx: Mapped[Hash | None] = mapped_column(info=personal("license"))
     state_code: Mapped[StateCode | None] = mapped_column(info=NOT_PERSONAL)
-    license_type: Mapped[str | None] = mapped_column(String(20), info=NOT_PERSONAL)
-    issue_date: Mapped[date | None]
-    expiration_date: Mapped[date | None]
+    license_type: Mapped[str | None] = mapped_column(String(20), info=NOT_PERSONAL | MAPPABLE)
+    issue_date: Mapped[date | None] = mapped_column(info=MAPPABLE)
+    expiration_date: Mapped[date | None] = mapped_column(info=MAPPABLE)
     external_verification_status: Mapped[LicenseVerificationStatus] = mapped_column(
         choice("external_verification_status", LicenseVerificationStatus), server_default="not_verified"
     )
@@ -119,9 +119,9 @@ class Vehicle(Audited, Base):
     id: Mapped[BigId]
     quote_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("quotes.id"), index=True)
     vin: Mapped[str | None] = mapped_column(String(17), index=True, info=personal("vehicle_id"))
-    model_year: Mapped[int | None]
-    make: Mapped[str | None] = mapped_column(String(50), info=NOT_PERSONAL)
-    model: Mapped[str | None] = mapped_column(String(50), info=NOT_PERSONAL)
+    model_year: Mapped[int | None] = mapped_column(info=MAPPABLE)
+    make: Mapped[str | None] = mapped_column(String(50), info=NOT_PERSONAL | MAPPABLE)
+    model: Mapped[str | None] = mapped_column(String(50), info=NOT_PERSONAL | MAPPABLE)
     plate: Mapped[str | None] = mapped_column(String(20), info=personal("vehicle_id"))
     external_verification_status: Mapped[VehicleVerificationStatus] = mapped_column(
         choice("external_verification_status", VehicleVerificationStatus), server_default="not_verified"

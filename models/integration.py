@@ -4,6 +4,7 @@ Configurations, mappings and permissions hang on a scope (system, program, produ
 whole, its defaults included.
 """
 
+import uuid
 from decimal import Decimal
 from typing import Any
 
@@ -16,12 +17,13 @@ from sqlalchemy import (
     String,
     UniqueConstraint,
     false,
+    func,
     text,
     true,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Audited, Base, BigId, choice
+from models.base import Audited, Base, BigId, Confidence, choice
 from models.facts import NOT_PERSONAL, kept_while_used, personal
 from models.vocabularies import AuthType, DataClass, Environment, NodeDataType, PermissionType, ProviderApi, Scope
 
@@ -39,7 +41,10 @@ def scope_fits(level: str) -> CheckConstraint:
 
 
 class ThirdPartyIntegration(Audited, Base):
-    """An API of a provider. Its defaults serve where no configuration says otherwise; timeouts are seconds."""
+    """An API of a provider. Its defaults serve where no configuration says otherwise; timeouts are seconds.
+
+    `mapping_stamp` changes with each change of its nodes and field mappings: whoever has compiled them looks at it.
+    """
 
     __tablename__ = "third_party_integration"
     __table_args__ = (
@@ -64,6 +69,7 @@ class ThirdPartyIntegration(Audited, Base):
     requires_sandbox: Mapped[bool] = mapped_column(server_default=false())
     default_timeout_seconds: Mapped[int] = mapped_column(server_default=text("30"))
     default_retry_attempts: Mapped[int] = mapped_column(server_default=text("3"))
+    mapping_stamp: Mapped[uuid.UUID] = mapped_column(server_default=func.gen_random_uuid())
 
 
 class IntegrationConfiguration(Audited, Base):
@@ -72,6 +78,9 @@ class IntegrationConfiguration(Audited, Base):
     `retry_attempts` counts calls after the first; `cache_ttl_hours` 0 keeps no answer. Secrets inside `auth_config` are
     ciphertext leaves of the form `{"$enc": "..."}`. The two limits count for all calls with the same credentials,
     whatever process makes them; NULL is no limit.
+
+    A `confidence_score` below `verified_confidence` is partial at most, one below `partial_confidence` has failed; NULL
+    trusts the provider's own verdict. `match_nicknames` takes Bill for William.
     """
 
     __tablename__ = "integration_configuration"
@@ -92,6 +101,9 @@ class IntegrationConfiguration(Audited, Base):
         # PostgreSQL's NaN is greater than every number, so the upper end refuses it too.
         CheckConstraint("max_requests_per_second BETWEEN 0.001 AND 100000", name="max_requests_per_second"),
         CheckConstraint("max_calls_in_flight > 0", name="max_calls_in_flight"),
+        CheckConstraint("verified_confidence BETWEEN 0 AND 100", name="verified_confidence"),
+        CheckConstraint("partial_confidence BETWEEN 0 AND 100", name="partial_confidence"),
+        CheckConstraint("partial_confidence <= verified_confidence", name="confidence_order"),
         Index("idx_integration_configuration_level", "configuration_level"),
         {"info": CONFIGURATION},
     )
@@ -114,6 +126,10 @@ class IntegrationConfiguration(Audited, Base):
     keeps_owner_id: Mapped[bool] = mapped_column(server_default=false())
     """Of the number that a vehicle's title names its owner by, usually that of social security: the last four digits
     are kept. By default nothing of it is, and never the whole number."""
+
+    verified_confidence: Mapped[Decimal | None] = mapped_column(Confidence)
+    partial_confidence: Mapped[Decimal | None] = mapped_column(Confidence)
+    match_nicknames: Mapped[bool] = mapped_column(server_default=false())
 
 
 class IntegrationNode(Audited, Base):
@@ -142,7 +158,8 @@ class IntegrationNode(Audited, Base):
 class IntegrationFieldMapping(Audited, Base):
     """One version of the rule that copies a node into a column. Only one version of a rule is active in a scope.
 
-    Target names are free text here: whoever writes to them must hold them against a list of allowed columns.
+    A trigger refuses targets that are not `MAPPABLE`, rules that are none, and every change of a version but its end: a
+    changed rule is a new version, which names the one it replaced.
     """
 
     __tablename__ = "integration_field_mapping"

@@ -93,6 +93,10 @@ class IntegrationRequest(Audited, Base):
 
     pending_since: Mapped[datetime | None]
 
+    program_id: Mapped[int | None] = mapped_column(BigInteger)
+    producer_id: Mapped[int | None] = mapped_column(BigInteger)
+    """For whom it was asked, whose field mappings count. No foreign keys: checking them would hold up a live table."""
+
 
 class IntegrationVerificationResult(Audited, Base):
     """What one request found out about one driver, vehicle or address.
