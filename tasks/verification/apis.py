@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, Protocol
 
 from models.vocabularies import ProviderApi
@@ -23,9 +23,23 @@ from worker.outcomes import GiveUp
 
 
 class Conclude(Protocol):
-    """What an answer to a question means. Raises `Undecipherable`."""
+    """What an answer to a question means. Raises `Undecipherable`.
 
-    def __call__(self, question: Any, answer: Any, keyring: Keyring, /, *, is_cleaned: bool) -> Found: ...
+    `is_cleaned`: characters that can't be stored were taken out of it. `document` is the answer as it is kept, for the
+    field mappings; `today` is the day on which they check dates.
+    """
+
+    def __call__(
+        self,
+        question: Any,
+        answer: Any,
+        keyring: Keyring,
+        /,
+        *,
+        is_cleaned: bool,
+        document: dict[str, Any] | None,
+        today: date,
+    ) -> Found: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +55,9 @@ class Api:
     error_results: Callable[[Any], tuple[Result, ...]]
     is_reusable: bool
     """Whether its answers may be kept for later questions, as long as the configuration says."""
+
+    mapped_from: str = ""
+    """The list whose items are the documents of its field mappings; the answer itself where there is none."""
 
 
 APIS: Mapping[ProviderApi, Api] = {
@@ -67,6 +84,7 @@ APIS: Mapping[ProviderApi, Api] = {
         vehicles.conclude,
         vehicles.error_results,
         is_reusable=True,
+        mapped_from="vehicles[]",
     ),
 }
 

@@ -1,14 +1,12 @@
 """Is the person in the answer the one we asked about? Decided here, whatever the provider thinks of its own answer."""
 
-import unicodedata
 from datetime import date
 from enum import Enum, auto
 from typing import Protocol
 
+from tasks.verification import spelling
 from tasks.verification.drivers.answer import DriverData
 from tasks.verification.question import PostalAddress, Subject
-
-_SUFFIXES = frozenset(("jr", "sr", "ii", "iii", "iv"))
 
 
 class Identity(Enum):
@@ -28,13 +26,20 @@ class Person(Protocol):
     def date_of_birth(self) -> date | None: ...
 
 
-def identify(subject: Subject, client_ref: str, found: DriverData) -> Identity:
+def identify(subject: Subject, client_ref: str, found: DriverData, *, nicknames: bool = False) -> Identity:
     """Is the driver in an answer the one we know?"""
-    return identify_person(subject, client_ref, found.client_ref, found.personal_info, found.personal_info.middle_name)
+    person = found.personal_info
+    return identify_person(subject, client_ref, found.client_ref, person, person.middle_name, nicknames=nicknames)
 
 
 def identify_person(
-    subject: Subject, client_ref: str, their_ref: str | None, person: Person, middle_name: str | None = None
+    subject: Subject,
+    client_ref: str,
+    their_ref: str | None,
+    person: Person,
+    middle_name: str | None = None,
+    *,
+    nicknames: bool = False,
 ) -> Identity:
     """Compare names and birth date, blind to case, accents, punctuation and suffixes.
 
@@ -44,12 +49,14 @@ def identify_person(
         return Identity.OTHER
     if person.date_of_birth is not None and person.date_of_birth != subject.date_of_birth:
         return Identity.OTHER
-    firsts = _first_names(person.first_name, middle_name)
-    same_first = bool(firsts & _first_names(subject.first_name, None))
-    same_last = bool(_name(person.last_name)) and _name(person.last_name) == _name(subject.last_name)
+    firsts = spelling.first_names(person.first_name, middle_name)
+    ours = spelling.first_names(subject.first_name, None)
+    same_first = bool(firsts & ours) or (nicknames and bool(spelling.formal(firsts) & spelling.formal(ours)))
+    last = spelling.name(person.last_name)
+    same_last = bool(last) and last == spelling.name(subject.last_name)
     if same_first and same_last and person.date_of_birth is not None:
         return Identity.SAME
-    differs_first, differs_last = bool(firsts) and not same_first, bool(_name(person.last_name)) and not same_last
+    differs_first, differs_last = bool(firsts) and not same_first, bool(last) and not same_last
     return Identity.OTHER if differs_first and differs_last else Identity.UNSURE
 
 
@@ -59,41 +66,20 @@ def same_license(license_number: str, state_code: str, found: DriverData) -> boo
     return (
         info is not None
         and info.license_number is not None
-        and _code(info.license_number) == _code(license_number)
+        and spelling.code(info.license_number) == spelling.code(license_number)
         and (info.state_code or "").upper() == state_code.upper()
     )
 
 
 def same_address(asked: PostalAddress, found: PostalAddress) -> bool:
     """Whether two addresses lead to the same door, as far as street, city, state and five-digit ZIP tell."""
-    return _door(asked) == _door(found)
+    return (
+        spelling.is_same_street(_street(asked), _street(found))
+        and spelling.is_same_street(asked.city, found.city)
+        and spelling.code(asked.state) == spelling.code(found.state)
+        and spelling.code(asked.zip_code)[:5] == spelling.code(found.zip_code)[:5]
+    )
 
 
-def _door(address: PostalAddress) -> tuple[str, ...]:
-    street = f"{address.street_1 or ''} {address.street_2 or ''}"
-    return _code(street), _code(address.city), _code(address.state), _code(address.zip_code)[:5]
-
-
-def _first_names(first: str | None, middle: str | None) -> set[str]:
-    """The ways to write a first name: "Mary Ann" may come as one name or as first and middle."""
-    return {name for name in (_name(first), _name(f"{first or ''} {middle or ''}")) if name}
-
-
-def _name(name: str | None) -> str:
-    plain = _plain(name)
-    if plain.isalpha():
-        return plain
-    words = "".join(c if c.isalpha() else " " for c in plain.replace("'", "").replace(".", "")).split()
-    return "".join(word for position, word in enumerate(words) if position == 0 or word not in _SUFFIXES)
-
-
-def _code(text: str | None) -> str:
-    plain = _plain(text)
-    return plain if plain.isalnum() else "".join(c for c in plain if c.isalnum())
-
-
-def _plain(text: str | None) -> str:
-    if text is None or text.isascii():
-        return (text or "").lower()
-    decomposed = unicodedata.normalize("NFKD", text)
-    return "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()
+def _street(address: PostalAddress) -> str:
+    return f"{address.street_1 or ''} {address.street_2 or ''}"

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from models.vocabularies import Environment, ProviderApi
+from tasks.verification.scrutiny import LENIENT, Scrutiny
 from worker.errors import Misconfigured
 from worker.outcomes import GiveUp
 
@@ -84,6 +85,7 @@ class Question:
     body_sent: dict[str, Any] | None
     time_left_s: float | None
     pending: Pending | None = None
+    scrutiny: Scrutiny = LENIENT
 
 
 Basics = dict[str, Any]

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -11,9 +12,11 @@ from sqlalchemy.orm import aliased
 from models.household import Address, Driver, License, Vehicle
 from models.integration import IntegrationConfiguration, ThirdPartyIntegration
 from models.verification import IntegrationRequest
-from tasks.verification.apis import question
+from tasks.verification.apis import APIS, question
 from tasks.verification.question import Question, headers
 from tasks.verification.rows_store import execute
+from tasks.verification.scrutiny import Scrutiny
+from worker.field_mapping.rulebook import Rulebooks
 from worker.job import Job
 from worker.outcomes import Done, GiveUp, Outcome
 
@@ -21,7 +24,7 @@ from worker.outcomes import Done, GiveUp, Outcome
 def load(connection: Connection, jobs: Sequence[Job]) -> Mapping[UUID, Any]:
     """A `Question` for each job, its request marked as sent; or why it can't be asked."""
     rows = {row.request_id: row for row in connection.execute(_QUESTIONS, {"ids": [request_id(job) for job in jobs]})}
-    inputs = {job.id: _input(job, rows.get(request_id(job))) for job in jobs}
+    inputs = {job.id: _input(connection, job, rows.get(request_id(job))) for job in jobs}
     questions = [asked for asked in inputs.values() if isinstance(asked, Question)]
     if questions:
         sent = [{"id": asked.request_id, "headers": headers(asked, asked.idempotency_key)} for asked in questions]
@@ -81,6 +84,8 @@ _QUESTIONS = (
         IntegrationRequest.search_by,
         IntegrationRequest.poll_url,
         func.extract("epoch", func.now() - IntegrationRequest.pending_since).label("pending_for_s"),
+        IntegrationRequest.program_id,
+        IntegrationRequest.producer_id,
         IntegrationConfiguration.id.label("configuration_id"),
         IntegrationConfiguration.environment,
         IntegrationConfiguration.is_enabled,
@@ -93,6 +98,11 @@ _QUESTIONS = (
         IntegrationConfiguration.max_requests_per_second,
         IntegrationConfiguration.max_calls_in_flight,
         IntegrationConfiguration.keeps_owner_id,
+        IntegrationConfiguration.verified_confidence,
+        IntegrationConfiguration.partial_confidence,
+        IntegrationConfiguration.match_nicknames,
+        ThirdPartyIntegration.id.label("integration_id"),
+        ThirdPartyIntegration.mapping_stamp,
         ThirdPartyIntegration.code.label("integration_code"),
         ThirdPartyIntegration.api,
         ThirdPartyIntegration.is_active,
@@ -135,12 +145,27 @@ _MARK_SENT = text(
 )
 
 
-def _input(job: Job, row: Row[Any] | None) -> Question | Outcome[Any]:
+def _input(connection: Connection, job: Job, row: Row[Any] | None) -> Question | Outcome[Any]:
     if row is None:
         return GiveUp("unknown_request", f"There is no request {request_id(job)}.")
     if row.request_status == "completed":
         return Done(None)  # its answer is here already
-    return question(row, job.time_left, str(uuid.uuid4()))
+    asked = question(row, job.time_left, str(uuid.uuid4()))
+    return replace(asked, scrutiny=_scrutiny(connection, row)) if isinstance(asked, Question) else asked
+
+
+_rulebooks = Rulebooks()
+"""Of this process. Their stamps are random, so that databases, as tests have many, are not taken for each other."""
+
+
+def _scrutiny(connection: Connection, row: Row[Any]) -> Scrutiny:
+    book = _rulebooks.of(connection, row.integration_id, row.mapping_stamp)
+    return Scrutiny(
+        book.map(row.program_id, row.producer_id, APIS[row.api].mapped_from),
+        row.verified_confidence,
+        row.partial_confidence,
+        row.match_nicknames,
+    )
 
 
 def request_id(job: Job) -> int:

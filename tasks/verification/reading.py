@@ -49,9 +49,9 @@ class Form:
 class Reading:
     """`event` is what happened in the end, which a status inside the body can decide.
 
-    `kept` is JSON text for the record of the call; `answer` is there exactly if `event` is a 2xx status other than 202,
-    and then of the API's own type; `poll_url` is where a promised answer will be; `problem` is a sentence without
-    personal data about an answer that can't be used.
+    `kept` is JSON text for the record of the call, `document` the same as values where the answer can be used; `answer`
+    is there exactly if `event` is a 2xx status other than 202, and then of the API's own type; `poll_url` is where a
+    promised answer will be; `problem` is a sentence without personal data about an answer that can't be used.
     """
 
     event: Event
@@ -61,6 +61,7 @@ class Reading:
     transaction_id: str | None = None
     is_cleaned: bool = False
     poll_url: str | None = None
+    document: dict[str, Any] | None = None
 
 
 def read(form: Form, question: Question, received: Received) -> Reading:
@@ -104,8 +105,10 @@ def read(form: Form, question: Question, received: Received) -> Reading:
     except ValidationError as error:
         kept_whole = None if form.is_stripped else document.text
         return Reading(Trouble.UNREADABLE, kept_whole, None, _where(error), transaction_id, is_cleaned)
-    kept = _json(answer.model_dump(mode="json")) if form.is_stripped else document.text
-    return Reading(Status(status), kept, answer, "", transaction_id, is_cleaned)
+    if not form.is_stripped:
+        return Reading(Status(status), document.text, answer, "", transaction_id, is_cleaned, document=said)
+    stripped = answer.model_dump(mode="json")
+    return Reading(Status(status), _json(stripped), answer, "", transaction_id, is_cleaned, document=stripped)
 
 
 def raw(body: bytes) -> str:

@@ -233,7 +233,14 @@ class _Run:
         """What the answer means."""
         reading, keyring = call.exchange.reading, self._provider.keyring
         conclude = APIS[self._question.account.api].conclude
-        return conclude(self._question, reading.answer, keyring, is_cleaned=reading.is_cleaned)
+        return conclude(
+            self._question,
+            reading.answer,
+            keyring,
+            is_cleaned=reading.is_cleaned,
+            document=reading.document,
+            today=datetime.now(UTC).date(),
+        )
 
     def look_again(self, call: _Call) -> Outcome[Report]:
         """Later, at the address that came with the promise; no attempt and no retry is spent."""

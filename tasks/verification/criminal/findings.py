@@ -4,6 +4,7 @@ Records are matched by name and birth date only. What might be another's - sever
 differs - is partial at best, and the driver's own row is left alone.
 """
 
+from datetime import date
 from typing import Any
 
 from models.vocabularies import VerificationStatus
@@ -17,15 +18,29 @@ from worker.crypto import Keyring
 PROFILES = "criminal_profiles"
 
 
-def conclude(question: CriminalQuestion, answer: CriminalAnswer, _keyring: Keyring, *, is_cleaned: bool) -> Found:
-    """The one result of an answer."""
+def conclude(
+    question: CriminalQuestion,
+    answer: CriminalAnswer,
+    _keyring: Keyring,
+    *,
+    is_cleaned: bool,
+    document: dict[str, Any] | None = None,
+    today: date = date.max,
+) -> Found:
+    """The one result of an answer. Field mappings have no say here: whose record it is, a person decides."""
     profiles = answer.criminal_profiles
     notes = [note("", "unstorable_characters_removed")] if is_cleaned else []
     if len(profiles) > 1:
         notes.append(note(PROFILES, "several_profiles"))
     worst = Identity.SAME
     for nth, profile in enumerate(profiles):
-        identity = identify_person(question.subject, client_ref(question.driver_id), profile.client_ref, profile)
+        identity = identify_person(
+            question.subject,
+            client_ref(question.driver_id),
+            profile.client_ref,
+            profile,
+            nicknames=question.scrutiny.match_nicknames,
+        )
         worst = max(worst, identity, key=_ORDER.index)
         notes += _notes(f"{PROFILES}[{nth}]", profile, identity)
     status = _status(profiles, worst)

@@ -4,7 +4,8 @@ The provider's own verdict is an upper bound: it can only get worse here, where 
 what was asked.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -23,6 +24,7 @@ from tasks.verification.identity import Identity, identify, same_address, same_l
 from tasks.verification.question import PostalAddress, client_ref
 from tasks.verification.results import Found, Result, note
 from worker.crypto import Keyring
+from worker.field_mapping.compiled import Mapped, Values
 
 LICENSE_STATUS: dict[str, LicenseVerificationStatus] = {
     "valid": "verified",
@@ -57,17 +59,30 @@ class AddressChange:
 
 @dataclass(frozen=True, slots=True)
 class Findings(Found):
-    """Everything that an answer changes. `address` None leaves the address as it is."""
+    """Everything that an answer changes. `address` None leaves the address as it is.
+
+    `mapped` are the columns, by table, that the field mappings bring up to date.
+    """
 
     driver: DriverChange
     license: LicenseChange
     address: AddressChange | None
     offers: tuple[Offer, ...] = ()
+    mapped: Values = field(default_factory=dict)
 
 
-def conclude(question: DriverQuestion, answer: Answer, keyring: Keyring, *, is_cleaned: bool) -> Findings:
+def conclude(
+    question: DriverQuestion,
+    answer: Answer,
+    keyring: Keyring,
+    *,
+    is_cleaned: bool,
+    document: dict[str, Any] | None = None,
+    today: date = date.max,
+) -> Findings:
     """What the answer says about the driver, and about who else lives there. Raises `Undecipherable`."""
-    own = findings(question, license_number(question, keyring), answer, is_cleaned=is_cleaned)
+    number = license_number(question, keyring)
+    own = findings(question, number, answer, is_cleaned=is_cleaned, document=document, today=today)
     if own.driver.status not in ("verified", "partial"):
         return own
     members, offers = household(question.mates, question.household, answer.household_members, keyring)
@@ -78,18 +93,40 @@ def conclude(question: DriverQuestion, answer: Answer, keyring: Keyring, *, is_c
     return replace(own, results=(overall, *others, *members), offers=offers)
 
 
-def findings(question: DriverQuestion, license_number: str, answer: Answer, *, is_cleaned: bool) -> Findings:
-    """What the answer to a question means. `is_cleaned`: characters that can't be stored were taken out of it."""
+def findings(
+    question: DriverQuestion,
+    license_number: str,
+    answer: Answer,
+    *,
+    is_cleaned: bool,
+    document: dict[str, Any] | None = None,
+    today: date = date.max,
+) -> Findings:
+    """What the answer to a question means. `is_cleaned`: characters that can't be stored were taken out of it.
+
+    `document` is the answer as it was said, for the field mappings; `today` is the day on which they check dates.
+    """
+    scrutiny = question.scrutiny
     found = answer.driver_data
     identity, has_license = None, False
     if found is not None:
-        identity = identify(question.subject, client_ref(question.driver_id), found)
+        identity = identify(question.subject, client_ref(question.driver_id), found, nicknames=scrutiny.match_nicknames)
         has_license = same_license(license_number, question.state_code, found)
-    status = _overall(answer, identity, has_license=has_license)
-    noted = discrepancies(answer, identity, has_license=has_license, is_cleaned=is_cleaned)
+    score = answer.confidence_score
+    uncapped = _overall(answer, identity, has_license=has_license)
+    status: ProviderStatus = scrutiny.capped(uncapped, score)
     is_ours = found is not None and identity is not Identity.OTHER
     info = found.license_info if found is not None and is_ours else None
-    score = answer.confidence_score
+    mapped = scrutiny.fields.apply(document, today) if document is not None and is_ours else Mapped({})
+    noted = discrepancies(
+        question,
+        license_number,
+        answer,
+        identity,
+        is_capped=status != uncapped,
+        is_cleaned=is_cleaned,
+        notes=mapped.notes,
+    )
 
     def result(kind: VerificationType, outcome: VerificationStatus, data: dict[str, Any] | None, about: str) -> Result:
         own = tuple(d for d in noted if d["node_path"].startswith(about))
@@ -101,14 +138,19 @@ def findings(question: DriverQuestion, license_number: str, answer: Answer, *, i
     results = [
         result("household", status, _household(answer), ""),
         result("license", status, _dump(info), "driver_data.license_info"),
-        result("identity", _identity(status, identity), _person(answer), "driver_data.personal_info"),
+        result(
+            "identity",
+            scrutiny.capped(_identity(status, identity), score),
+            _person(answer),
+            "driver_data.personal_info",
+        ),
     ]
     address_change = None
     if question.address is not None and question.address_id is not None:
         current = found.address_info.current_address if found and found.address_info else None
         is_same = current is not None and _is_same(current, question.address)
         outcome = _address(status, answer, current, is_same=is_same)
-        results.append(result("address", outcome, _dump(current), "driver_data.address_info"))
+        results.append(result("address", scrutiny.capped(outcome, score), _dump(current), "driver_data.address_info"))
         if is_ours and current is not None and is_same:
             address_change = AddressChange(score, current.delivery_point_validation or "unknown")
 
@@ -121,7 +163,18 @@ def findings(question: DriverQuestion, license_number: str, answer: Answer, *, i
         ),
         license=_license(status, identity, info, has_license=has_license),
         address=address_change,
+        mapped=_writable(
+            mapped.values,
+            driver=identity is Identity.SAME and status in ("verified", "partial"),
+            license=identity is Identity.SAME and has_license and status in ("verified", "partial"),
+            address=address_change is not None and status in ("verified", "partial"),
+        ),
     )
+
+
+def _writable(values: Values, **tables: bool) -> Values:
+    """What mappings may change: rows that the answer is certainly about."""
+    return {table: values[table] for table, is_certain in tables.items() if is_certain and table in values}
 
 
 def error_results(question: DriverQuestion) -> tuple[Result, ...]:
@@ -153,7 +206,7 @@ def _license(
     return LicenseChange(LICENSE_STATUS.get((info.status or "").lower(), "not_verified"), _clip(info.status), notes)
 
 
-def _identity(status: VerificationStatus, identity: Identity | None) -> VerificationStatus:
+def _identity(status: ProviderStatus, identity: Identity | None) -> ProviderStatus:
     match identity:
         case Identity.SAME:
             return "verified" if status in ("verified", "partial") else status
@@ -165,8 +218,8 @@ def _identity(status: VerificationStatus, identity: Identity | None) -> Verifica
 
 
 def _address(
-    status: VerificationStatus, answer: Answer, current: CurrentAddress | None, *, is_same: bool
-) -> VerificationStatus:
+    status: ProviderStatus, answer: Answer, current: CurrentAddress | None, *, is_same: bool
+) -> ProviderStatus:
     if status in ("failed", "not_found"):
         return status
     if current is None or (answer.address_search_status or "FOUND") != "FOUND":

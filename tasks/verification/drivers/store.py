@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 
 from tasks.verification.drivers.findings import Findings
 from tasks.verification.drivers.question import DriverQuestion
+from tasks.verification.mapped_store import save_mapped
 from tasks.verification.rows_store import execute
 
 
@@ -70,6 +71,15 @@ def save_drivers(connection: Connection, answered: Sequence[tuple[DriverQuestion
     }
     execute(connection, _SAVE_ADDRESSES, addresses.values())
     execute(connection, _SAVE_OFFERS, sorted(offers.values(), key=lambda row: str(row["id"])))
+    mapped = [(asked, found.mapped) for asked, found in answered if found.mapped]
+    if mapped:
+        save_mapped(connection, "driver", {asked.driver_id: found.get("driver", {}) for asked, found in mapped})
+        save_mapped(connection, "license", {asked.license_id: found.get("license", {}) for asked, found in mapped})
+        save_mapped(
+            connection,
+            "address",
+            {asked.address_id: found["address"] for asked, found in mapped if asked.address_id and "address" in found},
+        )
 
 
 _SAVE_DRIVERS = text(

@@ -4,13 +4,16 @@ A vehicle that isn't on the quote is a result about the address it was found at;
 says against a vehicle is noted and kept beside it, for people and for rating; it is no failure of the verification.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
 
 from models.vocabularies import VehicleVerificationStatus, VerificationStatus
 from tasks.verification.results import Discrepancy, Found, Result, note
 from tasks.verification.vehicles.answer import RESTRICTED, FoundVehicle, VehicleAnswer
 from tasks.verification.vehicles.question import OurVehicle, VehicleQuestion
 from worker.crypto import Keyring
+from worker.field_mapping.compiled import Mapped
 
 _VIN_LENGTH = 17
 _NAME_LENGTH = 50
@@ -18,7 +21,9 @@ _NAME_LENGTH = 50
 
 @dataclass(frozen=True, slots=True, repr=False)
 class VehicleChange:
-    """`title_flags` None leaves those that are there. What follows fills empty columns, and overwrites nothing."""
+    """`title_flags` None leaves those that are there. What follows fills empty columns, and overwrites nothing but for
+    `mapped`, the columns that field mappings bring up to date.
+    """
 
     vehicle_id: int
     status: VehicleVerificationStatus
@@ -27,6 +32,7 @@ class VehicleChange:
     model_year: int | None = None
     make: str | None = None
     model: str | None = None
+    mapped: dict[str, str | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +43,24 @@ class VehicleFindings(Found):
 
 
 def conclude(
-    question: VehicleQuestion, answer: VehicleAnswer, _keyring: Keyring, *, is_cleaned: bool
+    question: VehicleQuestion,
+    answer: VehicleAnswer,
+    _keyring: Keyring,
+    *,
+    is_cleaned: bool,
+    document: dict[str, Any] | None = None,
+    today: date = date.max,
 ) -> VehicleFindings:
-    """What the answer to a search means. `is_cleaned`: characters that can't be stored were taken out of it."""
+    """What the answer to a search means. `is_cleaned`: characters that can't be stored were taken out of it.
+
+    `document` is the answer as it is kept, for the field mappings; `today` is the day on which they check dates.
+    """
     always = (note("", "unstorable_characters_removed"),) if is_cleaned else ()
+    items = document["vehicles"] if document is not None else answer.vehicles
+    mapped = [question.scrutiny.fields.apply(item, today) for item in items]
     if question.address_id is not None:
-        return _at_address(question, question.address_id, answer, always)
-    return _of_one(question.vehicles[0], question.search_by == "plate", answer, always)
+        return _at_address(question, question.address_id, answer, mapped, always)
+    return _of_one(question.vehicles[0], question.search_by == "plate", answer, mapped, always)
 
 
 def error_results(question: VehicleQuestion) -> tuple[Result, ...]:
@@ -54,7 +71,7 @@ def error_results(question: VehicleQuestion) -> tuple[Result, ...]:
 
 
 def _of_one(
-    ours: OurVehicle, is_by_plate: bool, answer: VehicleAnswer, always: tuple[Discrepancy, ...]
+    ours: OurVehicle, is_by_plate: bool, answer: VehicleAnswer, mapped: list[Mapped], always: tuple[Discrepancy, ...]
 ) -> VehicleFindings:
     """A search by VIN or plate means one vehicle. Of several that are found nobody can say which it is but a person."""
     if not answer.vehicles:
@@ -66,14 +83,18 @@ def _of_one(
         status, notes = _compare(nth, ours, found, is_by_plate=is_by_plate)
         if several and status == "verified":
             status = "partial"
-        results.append(_result(ours.id, status, found, (*always, *several, *notes)))
+        results.append(_result(ours.id, status, found, (*always, *several, *notes, *_said(nth, status, mapped[nth]))))
     if several:
         return VehicleFindings(tuple(results), (VehicleChange(ours.id, "partial"),))
-    return VehicleFindings(tuple(results), (_change(ours, results[0].status, answer.vehicles[0]),))
+    return VehicleFindings(tuple(results), (_change(ours, results[0].status, answer.vehicles[0], mapped[0]),))
 
 
 def _at_address(
-    question: VehicleQuestion, address_id: int, answer: VehicleAnswer, always: tuple[Discrepancy, ...]
+    question: VehicleQuestion,
+    address_id: int,
+    answer: VehicleAnswer,
+    mapped: list[Mapped],
+    always: tuple[Discrepancy, ...],
 ) -> VehicleFindings:
     """A search by address finds vehicles of ours by their VINs. One that isn't there may be well known elsewhere."""
     by_vin = {_code(ours.vin): ours for ours in question.vehicles if ours.vin}
@@ -86,8 +107,8 @@ def _at_address(
             results.append(Result("vehicle", "address", address_id, status, None, _facts(found), notes))
             continue
         status, compared = _compare(nth, ours, found, is_by_plate=False)
-        results.append(_result(ours.id, status, found, (*always, *compared)))
-        changes.append(_change(ours, status, found))
+        results.append(_result(ours.id, status, found, (*always, *compared, *_said(nth, status, mapped[nth]))))
+        changes.append(_change(ours, status, found, mapped[nth]))
     missing = [ours.id for ours in question.vehicles if _code(ours.vin) in by_vin]
     results += [Result("vehicle", "vehicle", id_, "not_found", discrepancies=always) for id_ in missing]
     if not results:
@@ -144,7 +165,14 @@ def _facts(found: FoundVehicle) -> dict[str, object]:
     return found.model_dump(mode="json")
 
 
-def _change(ours: OurVehicle, status: VerificationStatus, found: FoundVehicle) -> VehicleChange:
+def _said(nth: int, status: VerificationStatus, mapped: Mapped) -> list[Discrepancy]:
+    """What the field mappings noted, of a vehicle that is ours."""
+    if status not in ("verified", "partial"):
+        return []
+    return [note(one.path.replace("vehicles[]", f"vehicles[{nth}]", 1), one.word, "mapping") for one in mapped.notes]
+
+
+def _change(ours: OurVehicle, status: VerificationStatus, found: FoundVehicle, mapped: Mapped) -> VehicleChange:
     if status not in ("verified", "partial"):
         return VehicleChange(ours.id, "failed")
     data = found.vehicle_data
@@ -157,6 +185,7 @@ def _change(ours: OurVehicle, status: VerificationStatus, found: FoundVehicle) -
         model_year=data.model_year,
         make=data.make and data.make[:_NAME_LENGTH],
         model=data.model and data.model[:_NAME_LENGTH],
+        mapped=mapped.values.get("vehicle", {}) if status == "verified" else {},
     )
 
 

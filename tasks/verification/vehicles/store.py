@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
+from tasks.verification.mapped_store import save_mapped
 from tasks.verification.rows_store import execute
 from tasks.verification.vehicles.findings import VehicleFindings
 from tasks.verification.vehicles.question import VehicleQuestion
@@ -26,6 +27,8 @@ def save_vehicles(connection: Connection, answered: Sequence[tuple[VehicleQuesti
         for change in found.changes
     }
     execute(connection, _SAVE_VEHICLES, rows.values())
+    mapped = {change.vehicle_id: change.mapped for _, found in answered for change in found.changes if change.mapped}
+    save_mapped(connection, "vehicle", mapped)
 
 
 # An answer without a title says nothing about flags; JSON's null would be stored as such.
