@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -19,7 +20,7 @@ _LEAST_COLUMN = 10
 
 
 def print_json(value: Any) -> None:
-    """Dataclasses, times and ids as JSON; lengths of time in seconds."""
+    """Dataclasses, times and ids as JSON; lengths of time in seconds, amounts as text."""
     sys.stdout.write(orjson.dumps(value, default=_plain, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z).decode() + "\n")
 
 
@@ -62,4 +63,6 @@ def age(length: timedelta) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value.total_seconds()
+    if isinstance(value, Decimal):
+        return str(value)
     raise TypeError

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from worker.cli import clients, enqueue, household, jobs, queues, schema, services, system
+from worker.cli import clients, enqueue, household, integrations, jobs, mappings, queues, schema, services, system
 from worker.errors import WorkerError
 
 BAD_INPUT = 2
@@ -31,6 +31,8 @@ program.add_typer(jobs.program, name="jobs")
 program.add_typer(queues.program, name="queues")
 program.add_typer(household.program, name="household")
 program.add_typer(clients.program, name="clients")
+program.add_typer(integrations.program, name="integrations")
+program.add_typer(mappings.program, name="mappings")
 
 
 def main() -> None:

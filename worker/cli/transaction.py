@@ -4,12 +4,15 @@ import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from models.users import SYSTEM_USER_ID
 from worker.cli.duration import parse_duration
 from worker.database import Database, reaching
 from worker.errors import BadRequest
+from worker.permissions import Actor
 from worker.settings import load_settings
 
 
@@ -22,6 +25,13 @@ def transaction(purpose: str) -> Iterator[Connection]:
             yield connection
     finally:
         database.close()
+
+
+def acting(as_: UUID | None) -> Actor:
+    """With whose rights something is done: those of a user, or the platform's own. The database's password is the key
+    to everything anyway; `as_` is for those who want to be held to their rights.
+    """
+    return Actor(as_ or SYSTEM_USER_ID)
 
 
 def actor(by: str | None) -> str:
