@@ -26,7 +26,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, BigId, UuidId, choice
 from models.facts import NOT_PERSONAL, kept, kept_while_used, kept_with, personal
-from models.vocabularies import JobEventName, JobState
+from models.vocabularies import JobEventName, JobState, OnFailure
 
 DUE_RANK = "(run_at - '2000-01-01 00:00:00+00'::timestamp with time zone + priority * '00:01:00'::interval)"
 """Order in which due jobs of one tenant start: a step of priority is worth a minute of waiting, so nothing starves."""
@@ -69,6 +69,13 @@ class Job(Base):
         Index("idx_job_failed", "finished_at", postgresql_where=text("state = 'failed'")),
         Index("idx_job_running", "lease_until", postgresql_where=text("state = 'running'")),
         Index("idx_job_tenant_created", "tenant", "created_at", "id"),
+        Index("idx_job_batch", "batch_id", "step", postgresql_where=text("batch_id IS NOT NULL")),
+        Index(
+            "idx_job_batch_open",
+            "batch_id",
+            "step",
+            postgresql_where=text("batch_id IS NOT NULL AND state IN ('ready', 'running')"),
+        ),
         Index(
             "uq_job_idempotency_key",
             "tenant",
@@ -135,10 +142,47 @@ class Job(Base):
     error_message: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
     progress: Mapped[dict[str, Any] | None] = mapped_column(info=NOT_PERSONAL)
     batch_id: Mapped[uuid.UUID | None]
+    step: Mapped[int | None]
+    """Of its batch, from 1. While the batch is at an earlier one, `run_at` lies beyond all times."""
+
     parent_id: Mapped[uuid.UUID | None]
 
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class JobBatch(Base):
+    """Jobs in ordered steps. The jobs' own rows say what is left to do; here stands what comes then."""
+
+    __tablename__ = "job_batch"
+    __table_args__ = (
+        CheckConstraint(
+            "(callback_kind IS NULL) = (callback_queue IS NULL)"
+            " AND callback_priority BETWEEN 0 AND 9 AND callback_max_attempts > 0",
+            name="callback",
+        ),
+        Index("idx_job_batch_created", "created_at"),
+        {"info": kept(90, since="finished_at", why="as long as its jobs")},
+    )
+
+    id: Mapped[UuidId]
+    name: Mapped[str] = mapped_column(info=NOT_PERSONAL)
+    """What it is for, in a word: household, recalculation."""
+
+    tenant: Mapped[str] = mapped_column(server_default=text("'system'"), info=NOT_PERSONAL)
+    step: Mapped[int] = mapped_column(server_default=text("1"))
+    """The one that is at work; the last one that was, once the batch is over."""
+
+    on_failure: Mapped[OnFailure] = mapped_column(choice("on_failure", OnFailure), server_default=text("'continue'"))
+    callback_kind: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
+    callback_queue: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
+    callback_args: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"), info=NOT_PERSONAL)
+    callback_priority: Mapped[int] = mapped_column(SmallInteger, server_default=text("4"))
+    callback_max_attempts: Mapped[int] = mapped_column(server_default=text("5"))
+    callback_job_id: Mapped[uuid.UUID | None]
+    cancel_requested_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finished_at: Mapped[datetime | None]
 
 

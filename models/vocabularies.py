@@ -97,3 +97,7 @@ JobEventName = Literal[
     "cancel_requested",
     "retried_by_hand",
 ]
+OnFailure = Literal[
+    "continue",  # the next step of a batch begins however the jobs of this one ended
+    "stop",  # it begins only if all of them are done; else what is left of the batch is cancelled
+]

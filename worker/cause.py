@@ -6,6 +6,7 @@ Where several things hold a job back, the one that lasts longest is the cause: t
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
+from uuid import UUID
 
 from models.vocabularies import JobEventName, JobState
 from worker.pauses import Scope
@@ -25,6 +26,7 @@ Cause = Literal[
     "retry_later",
     "snoozed",
     "crashed",  # waiting a moment after its worker died
+    "waits_for_step",
     "scheduled",
     "no_worker",
     "hinted",
@@ -38,6 +40,7 @@ class Facts:
 
     `pause_*` are of the longest pause in force over it; `ahead` counts the due jobs of its tenant that come first and
     `tenants` those who take turns with it, for a job that is due; `workers` are the processes that listen to its queue.
+    `batch_*` are of the batch whose later step the job is of: the step at work there, its jobs and those not over.
     """
 
     now: datetime
@@ -73,6 +76,11 @@ class Facts:
     listener_last_seen_at: datetime | None
     ahead: int | None
     tenants: int | None
+    batch_id: UUID | None
+    batch_name: str | None
+    batch_step: int | None
+    batch_step_open: int | None
+    batch_step_jobs: int | None
 
 
 def cause(facts: Facts) -> tuple[Cause, str]:
@@ -127,7 +135,12 @@ def _waiting(facts: Facts) -> tuple[Cause, str]:
         end = f"until {_at(facts.paused_until)}" if facts.paused_until else "until somebody resumes it"
         return "paused", (
             f"{facts.paused_by} paused {scope} at {_at(facts.paused_at)}, {end}: {facts.pause_reason}"
-            + (f" (the job itself waits until {_at(facts.run_at)})" if is_later else "")
+            + (f" ({_own_wait(facts)})" if is_later else "")
+        )
+    if facts.batch_id is not None:
+        return "waits_for_step", (
+            f"It waits for step {facts.batch_step} of batch {facts.batch_id} ({facts.batch_name}):"
+            f" {facts.batch_step_open} of {facts.batch_step_jobs} jobs there are open."
         )
     if is_later:
         return _later(facts)
@@ -163,6 +176,12 @@ def _later(facts: Facts) -> tuple[Cause, str]:
         case "crashed" if facts.waiting_for:
             return "crashed", f"It waits until {until} because {facts.crashes} workers died while they ran it."
     return "scheduled", f"It is not to run before {until}."
+
+
+def _own_wait(facts: Facts) -> str:
+    if facts.batch_id is not None:
+        return f"the job itself waits for step {facts.batch_step} of batch {facts.batch_id}"
+    return f"the job itself waits until {_at(facts.run_at)}"
 
 
 def _tenants(count: int) -> str:

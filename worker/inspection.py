@@ -44,6 +44,7 @@ def jobs(
     resource: str | None = None,
     error_code: str | None = None,
     since: datetime | None = None,
+    batch_id: UUID | None = None,
     limit: int = 50,
 ) -> list[JobLine]:
     """The newest jobs that match all that is given; `since` is the earliest moment they were asked for.
@@ -56,7 +57,7 @@ def jobs(
         raise BadRequest("bad_limit", f"the limit must lie between 1 and {LIST_MAX}, not at {limit}")
     values = {
         "state": state, "kind": kind, "tenant": tenant, "resource": resource, "error_code": error_code, "since": since,
-        "limit": limit,
+        "batch_id": batch_id, "limit": limit,
     }  # fmt: skip
     return [JobLine(*row) for row in connection.execute(_JOBS, values)]
 
@@ -72,6 +73,7 @@ _JOBS = text(
       AND (CAST(:resource AS text) IS NULL OR resource = :resource)
       AND (CAST(:error_code AS text) IS NULL OR error_code = :error_code)
       AND (CAST(:since AS timestamptz) IS NULL OR created_at >= :since)
+      AND (CAST(:batch_id AS uuid) IS NULL OR batch_id = :batch_id)
     ORDER BY created_at DESC, id LIMIT :limit
     """
 )

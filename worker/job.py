@@ -39,6 +39,8 @@ class Job:
     time_left: timedelta | None
     """Until `deadline_at`, by the database's clock at the claim."""
 
+    batch_id: UUID | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Finished:

@@ -1,8 +1,11 @@
 """The rows that are the jobs: claim, renew, finish, rescue, pick.
 
-Every function is one statement on the caller's connection and commits nothing. The clock is the database's. Whoever
-claims a row raises its fence; a finish or renewal with an older fence touches nothing, so a worker that was thought
-dead and comes back can't write over its successor.
+Every function works on the caller's connection and commits nothing; mostly it is one statement. The clock is the
+database's. Whoever claims a row raises its fence; a finish or renewal with an older fence touches nothing, so a worker
+that was thought dead and comes back can't write over its successor.
+
+Locks are taken in one order: batches by their ids, then jobs, then the domain's rows. Whoever takes many jobs that it
+doesn't own passes over those that are locked.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,6 +16,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from models.ledger import DUE_RANK, ENDING, LANE_RESOURCE
+from worker import batch
 from worker.job import Job
 from worker.pauses import holds_back
 from worker.verdict import Verdict
@@ -42,7 +46,7 @@ _CLAIM = text(
         ) AS is_paused
         FROM job
         WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'ready'
-          AND (run_at <= now() OR cancel_requested_at IS NOT NULL)
+          AND (run_at <= now() OR cancel_requested_at IS NOT NULL OR deadline_at <= now())
         FOR UPDATE SKIP LOCKED
     ), left_alone AS (
         UPDATE job SET hinted_at = NULL
@@ -53,7 +57,8 @@ _CLAIM = text(
         started_at = coalesce(started_at, now()), hinted_at = NULL, waiting_for = NULL
     FROM free WHERE job.id = free.id AND NOT free.is_paused
     RETURNING job.id, kind, args, attempt, max_attempts, crashes, fence, deadline_at,
-        coalesce(deadline_at <= now(), false), cancel_requested_at IS NOT NULL, deadline_at - now()
+        coalesce(deadline_at <= now(), false), cancel_requested_at IS NOT NULL, deadline_at - now(),
+        batch_id
     """  # noqa: S608 - constants of ours
 )
 
@@ -94,8 +99,14 @@ _RENEW = text(
 
 
 def finish(connection: Connection, verdicts: Sequence[tuple[Job, Verdict]]) -> set[UUID]:
-    """Write the verdicts of runs that still own their jobs; gives the ids of those."""
-    return set(
+    """Write the verdicts of runs that still own their jobs; gives the ids of those.
+
+    Where jobs of batches end, the batches go on: their next step is let go, or their callback asked for.
+    """
+    batches = {job.batch_id for job, verdict in verdicts if job.batch_id is not None and verdict.wait is None}
+    if batches:
+        batch.hold(connection, batches)
+    finished = set(
         connection.execute(
             _FINISH,
             {
@@ -111,6 +122,9 @@ def finish(connection: Connection, verdicts: Sequence[tuple[Job, Verdict]]) -> s
             },
         ).scalars()
     )
+    if batches:
+        batch.settle(connection, batches)
+    return finished
 
 
 _FINISH = text(
@@ -149,13 +163,29 @@ def rescue(connection: Connection, *, limit: int) -> int:
     The first death costs no time. After the second, jobs that died together are spread over half a minute, so that
     the one among them that kills its worker meets fewer of the others.
     """
-    return connection.execute(_RESCUE, {"limit": limit, "burial": DEATHS_BEFORE_BURIAL}).rowcount
+    values = {"limit": limit, "burial": DEATHS_BEFORE_BURIAL}
+    batches = connection.execute(_HOLD_BATCHES_OF_THE_BURIED, values).scalars().all()
+    rescued = connection.execute(_RESCUE, {**values, "batches": batches}).rowcount
+    if batches:
+        batch.settle(connection, batches)
+    return rescued
 
+
+# A batch that somebody else holds at this moment has its dead buried the next time.
+_HOLD_BATCHES_OF_THE_BURIED = text(
+    """
+    SELECT id FROM job_batch WHERE id IN (
+        SELECT batch_id FROM job
+        WHERE state = 'running' AND lease_until < now() AND crashes + 1 >= :burial AND batch_id IS NOT NULL
+    ) ORDER BY id FOR UPDATE SKIP LOCKED
+    """
+)
 
 _RESCUE = text(
     """
     WITH dead AS (
         SELECT id FROM job WHERE state = 'running' AND lease_until < now()
+          AND (batch_id IS NULL OR crashes + 1 < :burial OR batch_id = ANY(CAST(:batches AS uuid[])))
         ORDER BY lease_until LIMIT :limit FOR UPDATE SKIP LOCKED
     ), rescued AS (
         UPDATE job SET
@@ -241,11 +271,13 @@ _PICK = text(
         SELECT id, min(turn) AS turn, min(rank) AS rank
         FROM (SELECT id, turn, rank FROM due UNION ALL SELECT id, 0, rank FROM ending) AS found
         GROUP BY id ORDER BY 2, 3 LIMIT :limit
+    ), free_to_mark AS (
+        -- By the primary key alone: a predicate on the state invites a scan of every ready row. A job that was claimed
+        -- a moment ago gets a mark that its finish takes away.
+        SELECT job.id, next.turn, next.rank FROM next JOIN job USING (id) FOR UPDATE OF job SKIP LOCKED
     )
-    -- By the primary key alone: a predicate on the state invites a scan of every ready row. A job that is claimed at
-    -- this very moment gets a mark that its finish takes away.
     UPDATE job SET hinted_at = now()
-    FROM next WHERE job.id = next.id
+    FROM free_to_mark AS next WHERE job.id = next.id
     RETURNING next.turn, next.rank, job.id, job.kind
     """  # noqa: S608 - constants of ours
 )

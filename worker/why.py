@@ -55,6 +55,7 @@ _TOLD: dict[Cause, tuple[str, ...]] = {
     "retry_later": ("run_at", "waiting_for", *_ERROR),
     "snoozed": ("run_at", "waiting_for"),
     "crashed": ("run_at", "waiting_for", "crashes"),
+    "waits_for_step": ("batch_id", "batch_name", "batch_step", "batch_step_open", "batch_step_jobs"),
     "scheduled": ("run_at",),
     "no_worker": _LISTENERS,
     "hinted": ("hinted_at",),
@@ -73,7 +74,7 @@ _FACTS = text(
         pause.queue, pause.kind, pause.tenant, pause.resource,
         pause.paused_by, pause.paused_at, pause.reason, pause.until,
         listeners.workers, listeners.in_flight, listeners.calls_in_flight, listeners.last_seen_at,
-        turn.ahead, turn.tenants
+        turn.ahead, turn.tenants, batch.id, batch.name, batch.step, batch.open, batch.jobs
     FROM mine
     LEFT JOIN LATERAL (
         SELECT * FROM job_pause WHERE {holds_back("mine.queue", "mine.kind", "mine.tenant", "mine.resource")}
@@ -96,5 +97,12 @@ _FACTS = text(
             SELECT FROM job_pause WHERE {holds_back("job.queue", "job.kind", "job.tenant", "job.resource")}
         )
     ) AS turn ON true
+    LEFT JOIN LATERAL (
+        SELECT job_batch.id, name, job_batch.step, count(*) FILTER (WHERE job.state IN ('ready', 'running')) AS open,
+            count(job.id) AS jobs
+        FROM job_batch LEFT JOIN job ON job.batch_id = job_batch.id AND job.step = job_batch.step
+        WHERE job_batch.id = mine.batch_id AND job_batch.step < mine.step AND job_batch.finished_at IS NULL
+        GROUP BY job_batch.id
+    ) AS batch ON true
     """  # noqa: S608 - constants of ours
 )

@@ -8,9 +8,12 @@ import pytest
 from sqlalchemy import text
 
 from tests.worker.asking import ask, change
+from tests.worker.kinds import TEST_KIND
 from worker import ledger, pauses
+from worker.batch import enqueue_batch
 from worker.cause import Cause
 from worker.database import Database
+from worker.enqueue import enqueue_many
 from worker.errors import BadRequest
 from worker.job import Job
 from worker.outcomes import Cancelled, Done, Expired, GiveUp, Outcome, Retry, Snooze
@@ -113,6 +116,16 @@ def given(db: Database, cause: Cause) -> UUID:
             change(db, "run_at = now() + interval '20 seconds'")  # it is random how long
         case "scheduled":
             change(db, "run_at = now() + interval '1 hour'")
+        case "waits_for_step":
+            with db.transaction() as connection:
+                first, (job_id,) = (
+                    enqueue_many(connection, TEST_KIND, [{}] * 5),
+                    enqueue_many(connection, TEST_KIND, [{}]),
+                )
+                enqueue_batch(connection, [first, [job_id]], name="household")
+            run(db, first[0], Done(None))
+            run(db, first[1], Retry("busy", HOUR))
+            run(db, first[2], GiveUp("request_refused"))
         case "hinted":
             change(db, "hinted_at = now()")
         case "waits_for_turn":
@@ -138,6 +151,7 @@ SAID: dict[Cause, str] = {
     "snoozed": ": the provider's rate limit.",
     "crashed": "because 2 workers died",
     "scheduled": "not to run before",
+    "waits_for_step": "(household): 3 of 5 jobs there are open.",
     "no_worker": "No worker listens to its queue, verification; none has been seen",
     "hinted": "was told of it at",
     "waits_for_turn": "2 due jobs of its tenant system before it, 2 tenants take turns, and 3 of 8 places are taken",
@@ -166,6 +180,16 @@ def test_a_pause_that_outlasts_the_wait_is_the_cause_and_a_shorter_one_is_not(db
     answer = because(db, job_id)
     assert (answer.code, answer.facts["pause_kind"]) == ("paused", "test.run")
     assert "until somebody resumes it: the provider is down (the job itself waits until" in answer.sentence
+
+
+def test_a_pause_over_what_waits_for_its_step_tells_both(db: Database) -> None:
+    job_id = given(db, "waits_for_step")
+    pause(db, Scope(tenant="system"), datetime.now(UTC) + HOUR)
+    assert because(db, job_id).code == "waits_for_step"
+    pause(db, Scope(kind="test.run"))
+    answer = because(db, job_id)
+    assert answer.code == "paused"
+    assert "(the job itself waits for step 1 of batch" in answer.sentence
 
 
 def test_where_nobody_listens_a_pause_is_still_the_first_thing_to_know(db: Database) -> None:

@@ -29,6 +29,7 @@ def list_(
     resource: Resource = None,
     error: Error = None,
     since: Annotated[str | None, typer.Option(help="Only those asked for in the last 15m, 2h, 1d.")] = None,
+    batch: Annotated[UUID | None, typer.Option(help="Only those of this batch.", metavar="ID")] = None,
     limit: Annotated[int, typer.Option(help="At most so many, the newest first.")] = 50,
     json: Json = False,
 ) -> None:
@@ -46,6 +47,7 @@ def list_(
             resource=resource,
             error_code=error,
             since=ago(connection, since),
+            batch_id=batch,
             limit=limit,
         )
     if json:

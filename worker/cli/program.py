@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from worker.cli import clients, enqueue, household, integrations, jobs, mappings, queues, schema, services, system
+from worker.cli import batches, clients, enqueue, household, integrations, jobs, mappings, queues, schema, services, system
 from worker.errors import WorkerError
 
 BAD_INPUT = 2
@@ -28,6 +28,7 @@ program.command()(services.sandbox)
 program.command()(services.api)
 program.add_typer(enqueue.program, name="enqueue")
 program.add_typer(jobs.program, name="jobs")
+program.add_typer(batches.program, name="batches")
 program.add_typer(queues.program, name="queues")
 program.add_typer(household.program, name="household")
 program.add_typer(clients.program, name="clients")
