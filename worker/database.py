@@ -37,6 +37,7 @@ class Database:
             },
         )
         event.listen(self.engine, "handle_error", _hide_values)
+        event.listen(self.engine, "handle_error", _leave_standby)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -62,6 +63,12 @@ def _hide_values(context: ExceptionContext) -> None:
         context.sqlalchemy_exception.args = (f"(psycopg.errors.{type(error).__name__}) {said}",)
 
 
+def _leave_standby(context: ExceptionContext) -> None:
+    """After a failover the server at the other end may be a standby: let go of all connections, and look anew."""
+    if isinstance(context.original_exception, psycopg.errors.ReadOnlySqlTransaction):
+        context.is_disconnect = True
+
+
 def after_commit(connection: Connection, action: Callable[[], None]) -> bool:
     """Have `action` called once the transaction has committed; False if it was not begun by `Database.transaction`."""
     actions: list[Callable[[], None]] | None = connection.get_execution_options().get(AFTER_COMMIT)
@@ -82,13 +89,14 @@ def is_outage(error: BaseException) -> bool:
         return False
     state = sqlstate(error) or ""
     # 08: connection · 53: no resources · 40: serialization, deadlock · 55P03: lock timeout · 57P: shutting down.
+    # 25006: a standby after a failover, or a server that is kept from writing for a while.
     # 57014, a statement that took too long, is not among them: it would take too long again.
     return (
         error.connection_invalidated
         or (isinstance(error, OperationalError) and not state)
         or state[:2] in ("08", "53", "40")
         or state[:3] == "57P"
-        or state == "55P03"
+        or state in ("55P03", "25006")
     )
 
 

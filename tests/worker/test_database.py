@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.conftest import DatabaseUrls, settings_for
 from tests.waiting import in_thread, until
 from worker.database import Database, after_commit, is_outage, sqlstate
+from worker.dev.embedded import EmbeddedServers
 from worker.settings import Settings
 
 PERSON = "Ada Canary"
@@ -167,7 +168,6 @@ def test_a_server_that_is_away_is_an_outage(database: DatabaseUrls, redis_url: s
         ("SELECT 1 / 0", "22012"),
         ("SELECT nothing FROM thing", "42703"),
         ("CREATE TABLE mine (id integer)", "42501"),
-        ("SET TRANSACTION READ ONLY; DELETE FROM thing", "25006"),
     ],
 )
 def test_what_would_fail_again_is_no_outage(
@@ -180,6 +180,21 @@ def test_what_would_fail_again_is_no_outage(
 
     error = failure(wrong)
     assert (sqlstate(error), is_outage(error)) == (state, False)
+
+
+def test_a_server_that_became_a_standby_is_an_outage_and_is_left(
+    database: DatabaseUrls, servers: EmbeddedServers, db: Database, owner: psycopg.Connection
+) -> None:
+    def write() -> None:
+        with db.transaction() as connection:
+            connection.execute(text("UPDATE thing SET name = 'new' WHERE id = 1"))
+
+    with psycopg.connect(servers.admin_database_url, autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE {database.name} SET default_transaction_read_only = on")
+        db.close()
+        assert is_outage(failure(write))
+        admin.execute(f"ALTER DATABASE {database.name} RESET default_transaction_read_only")
+    write()
 
 
 @pytest.mark.parametrize("error", [ConnectionError(), TimeoutError(), ValueError(), psycopg.OperationalError()])
