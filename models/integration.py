@@ -95,7 +95,7 @@ class IntegrationConfiguration(Audited, Base):
             postgresql_nulls_not_distinct=True,
         ),
         scope_fits("configuration_level"),
-        CheckConstraint("timeout_seconds > 0", name="timeout_seconds"),
+        CheckConstraint("timeout_seconds BETWEEN 1 AND 90", name="timeout_seconds"),
         CheckConstraint("retry_attempts >= 0", name="retry_attempts"),
         CheckConstraint("cache_ttl_hours >= 0", name="cache_ttl_hours"),
         # PostgreSQL's NaN is greater than every number, so the upper end refuses it too.

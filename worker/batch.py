@@ -21,6 +21,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from models.vocabularies import OnFailure
+from worker.audit import audit
 from worker.errors import BadRequest
 from worker.job import Kind
 
@@ -122,7 +123,15 @@ def cancel(connection: Connection, batch_id: UUID, by: str) -> int:
         raise BadRequest("unknown_batch", f"there is no batch {batch_id}")
     if finished_at[0] is not None:
         raise BadRequest("already_over", f"batch {batch_id} is over already, since {finished_at[0]:%Y-%m-%d %H:%M:%S}")
-    return int(connection.execute(_CANCEL, {"id": batch_id, "by": by}).scalar_one())
+    asked = int(connection.execute(_CANCEL, {"id": batch_id, "by": by}).scalar_one())
+    audit(
+        connection,
+        action="batches.cancelled",
+        resource_type="job_batch",
+        resource_id=batch_id,
+        details={"by": by, "jobs": asked},
+    )
+    return asked
 
 
 _FINISHED_AT = text("SELECT finished_at FROM job_batch WHERE id = :id")

@@ -23,6 +23,13 @@ def refused(connection: psycopg.Connection, error: type[Exception], constraint: 
         insert(connection, table, **values)
 
 
+@pytest.mark.parametrize("timeout", [0, 91])
+def test_a_call_may_not_take_longer_than_a_run_of_its_job(connection: psycopg.Connection, timeout: int) -> None:
+    with pytest.raises(errors.CheckViolation, match="timeout_seconds"), connection.transaction():
+        rows.configuration(connection, timeout_seconds=timeout)
+    rows.configuration(connection, timeout_seconds=90)
+
+
 def test_a_mapping_has_many_versions_and_one_active(connection: psycopg.Connection) -> None:
     node = only(connection, "SELECT id FROM integration_node WHERE node_path LIKE '%%first_name'")
     rule = {

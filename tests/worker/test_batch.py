@@ -255,6 +255,9 @@ def test_a_cancelled_batch_ends_all_its_jobs_and_calls_nobody(db: Database) -> N
     finish(db, [running], Cancelled())
     assert callbacks(db) == []
     assert events(db, second[0]) == ["cancel_requested", "cancelled"]
+    with db.transaction() as connection:
+        trail = connection.execute(text("SELECT action, resource_id, details FROM audit_logs")).one()
+    assert trail == ("batches.cancelled", str(batch_id), {"by": "olga", "jobs": 4})
     with db.transaction() as connection, pytest.raises(BadRequest) as over:
         batch.cancel(connection, batch_id, "olga")
     assert over.value.code == "already_over"

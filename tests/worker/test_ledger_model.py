@@ -503,6 +503,13 @@ HISTORIES = settings(
 QUICKLY = settings(HISTORIES, max_examples=300, derandomize=True, database=None, phases=[Phase.generate])
 
 
+@pytest.fixture
+def soon_buried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five deaths of one job are too rare in a history."""
+    monkeypatch.setattr(ledger, "DEATHS_BEFORE_BURIAL", 2)
+
+
+@pytest.mark.usefixtures("soon_buried")
 def test_no_history_gives_a_job_two_owners(db: Database) -> None:
     run_state_machine_as_test(histories_on(db), settings=HISTORIES)
 
@@ -538,6 +545,7 @@ BROKEN: dict[str, tuple[ModuleType, str, str, str]] = {
 """What is broken: in which statement, what stands there, and what stands there then."""
 
 
+@pytest.mark.usefixtures("soon_buried")
 @pytest.mark.parametrize("name", BROKEN)
 def test_the_model_catches_a_ledger_that_allows(db: Database, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     module, statement, right, wrong = BROKEN[name]
@@ -559,6 +567,7 @@ BROKEN_FUNCTIONS = {
 }
 
 
+@pytest.mark.usefixtures("soon_buried")
 @pytest.mark.parametrize("name", BROKEN_FUNCTIONS)
 def test_the_model_catches_a_database_that_allows(db: Database, database: DatabaseUrls, name: str) -> None:
     function, right, wrong = BROKEN_FUNCTIONS[name]
