@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+import orjson
 from sqlalchemy import Connection, text
 
 from models.ledger import DUE_RANK, ENDING, LANE_RESOURCE
@@ -34,7 +35,7 @@ def claim(connection: Connection, ids: Collection[UUID], *, owner: str, lease: t
     Paused ones are left alone, unless all there is to do is to end them: a cancelled job and one past its deadline
     don't run. The mark of a hint that met a pause is taken away, so that the job is hinted at once when it is resumed.
     """
-    rows = connection.execute(_CLAIM, {"ids": list(ids), "owner": owner, "lease": lease})
+    rows = connection.execute(_CLAIM, {"ids": list(ids), "owner": owner, "lease": lease}).all()
     return [Job(*row) for row in rows]
 
 
@@ -106,22 +107,22 @@ def finish(connection: Connection, verdicts: Sequence[tuple[Job, Verdict]]) -> s
     batches = {job.batch_id for job, verdict in verdicts if job.batch_id is not None and verdict.wait is None}
     if batches:
         batch.hold(connection, batches)
-    finished = set(
-        connection.execute(
-            _FINISH,
-            {
-                "ids": [job.id for job, _ in verdicts],
-                "fences": [job.fence for job, _ in verdicts],
-                "states": [verdict.state for _, verdict in verdicts],
-                "waits": [verdict.wait for _, verdict in verdicts],
-                "attempts": [verdict.attempt for _, verdict in verdicts],
-                "events": [verdict.event for _, verdict in verdicts],
-                "codes": [verdict.code for _, verdict in verdicts],
-                "messages": [verdict.message for _, verdict in verdicts],
-                "waiting_for": [verdict.waiting_for for _, verdict in verdicts],
-            },
-        ).scalars()
-    )
+    rows = [
+        {
+            "id": job.id,
+            "fence": job.fence,
+            "state": verdict.state,
+            "wait_s": verdict.wait.total_seconds() if verdict.wait is not None else None,
+            "attempt": verdict.attempt,
+            "event": verdict.event,
+            "code": verdict.code,
+            "message": verdict.message,
+            "waiting_for": verdict.waiting_for,
+        }
+        for job, verdict in verdicts
+    ]
+    # One document: psycopg quotes the elements of arrays one by one, in Python.
+    finished = set(connection.execute(_FINISH, {"verdicts": orjson.dumps(rows).decode()}).scalars())
     if batches:
         batch.settle(connection, batches)
     return finished
@@ -130,11 +131,10 @@ def finish(connection: Connection, verdicts: Sequence[tuple[Job, Verdict]]) -> s
 _FINISH = text(
     """
     WITH verdict AS (
-        SELECT * FROM unnest(
-            CAST(:ids AS uuid[]), CAST(:fences AS bigint[]), CAST(:states AS text[]), CAST(:waits AS interval[]),
-            CAST(:attempts AS integer[]), CAST(:events AS text[]), CAST(:codes AS text[]),
-            CAST(:messages AS text[]), CAST(:waiting_for AS text[])
-        ) AS verdict (id, fence, state, wait, attempt, event, code, message, waiting_for)
+        SELECT *, make_interval(secs => wait_s) AS wait FROM jsonb_to_recordset(CAST(:verdicts AS jsonb)) AS verdict (
+            id uuid, fence bigint, state text, wait_s double precision, attempt integer, event text, code text,
+            message text, waiting_for text
+        )
     ), finished AS (
         UPDATE job SET
             state = verdict.state,

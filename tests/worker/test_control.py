@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -19,7 +18,7 @@ from tests.conftest import DatabaseUrls, settings_for
 from tests.tasks.verification.factories import insert_configuration, insert_driver
 from tests.waiting import in_thread, until
 from tests.worker.asking import ask, change, events, job
-from tests.worker.kinds import LEFT_BEHIND, TEST_KIND
+from tests.worker.kinds import TEST_KIND
 from worker import control, ledger
 from worker.control import Failed, Replay
 from worker.crypto import Keyring
@@ -46,10 +45,7 @@ def settings(database: DatabaseUrls, redis_url: str) -> Settings:
 
 
 @pytest.fixture
-def engine(settings: Settings, db: Database, database: DatabaseUrls) -> Iterator[Engine]:
-    with psycopg.connect(database.owner_url, autocommit=True) as owner:
-        owner.execute(LEFT_BEHIND)
-        owner.execute("GRANT ALL ON effect TO PUBLIC")
+def engine(settings: Settings, db: Database, left_behind: None) -> Iterator[Engine]:
     engine = Engine(db, Surroundings(settings, Keyring.of(settings)), on_room=lambda: None)
     leases = LeaseRenewal(settings, db, engine, Presence(db, engine, ["verification"], calls_in_flight=1))
     leases.start()

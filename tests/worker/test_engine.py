@@ -1,6 +1,5 @@
 """The engine on a real database: what runs end in, and that a fault of one job stays with that job."""
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -9,27 +8,14 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from tests.conftest import DatabaseUrls
 from tests.waiting import in_thread, until
 from tests.worker.asking import ask, change, job
-from tests.worker.kinds import LEFT_BEHIND, TEST_KIND
+from tests.worker.kinds import TEST_KIND
 from worker import ledger
-from worker.crypto import Keyring
 from worker.database import Database
 from worker.engine import Engine, Summary
-from worker.job import Surroundings
 from worker.settings import Settings
 from worker.transactions import Transactions
-
-
-@pytest.fixture
-def engine(settings: Settings, db: Database, database: DatabaseUrls) -> Iterator[Engine]:
-    with psycopg.connect(database.owner_url, autocommit=True) as owner:
-        owner.execute(LEFT_BEHIND)
-        owner.execute("GRANT ALL ON effect TO PUBLIC")
-    engine = Engine(db, Surroundings(settings, Keyring.of(settings)), on_room=lambda: None)
-    yield engine
-    engine.close()
 
 
 def run(engine: Engine, ids: list[UUID]) -> Summary:

@@ -8,23 +8,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import psycopg
 import pytest
 import redis
 from sqlalchemy import Connection, text
 
-from tests.conftest import DatabaseUrls
 from tests.waiting import in_thread, until
 from tests.worker.asking import ask, change, job
-from tests.worker.kinds import LEFT_BEHIND, TEST_KIND
+from tests.worker.kinds import TEST_KIND
 from worker import ledger, pauses
-from worker.crypto import Keyring
 from worker.database import Database
 from worker.dispatcher import Dispatcher
 from worker.engine import Engine
 from worker.errors import BadRequest
 from worker.hints import Hints
-from worker.job import Job, Surroundings
+from worker.job import Job
 from worker.pauses import Scope
 from worker.settings import Settings
 
@@ -179,16 +176,6 @@ def test_resuming_what_is_not_paused_tells_what_is(db: Database) -> None:
     pause(db, Scope(tenant="t1", kind="test.run"))
     with pytest.raises(BadRequest, match=r"no pause of tenant t1; paused are: kind test\.run, tenant t1"):
         resume(db, Scope(tenant="t1"))
-
-
-@pytest.fixture
-def engine(settings: Settings, db: Database, database: DatabaseUrls) -> Iterator[Engine]:
-    with psycopg.connect(database.owner_url, autocommit=True) as owner:
-        owner.execute(LEFT_BEHIND)
-        owner.execute("GRANT ALL ON effect TO PUBLIC")
-    engine = Engine(db, Surroundings(settings, Keyring.of(settings)), on_room=lambda: None)
-    yield engine
-    engine.close()
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -17,7 +16,7 @@ from tests.chaos.workers import celery_worker
 from tests.conftest import DatabaseUrls, settings_for
 from tests.waiting import until
 from tests.worker.asking import ask
-from tests.worker.kinds import LEFT_BEHIND, TEST_KIND
+from tests.worker.kinds import TEST_KIND
 from worker.crypto import Keyring
 from worker.database import Database
 from worker.engine import Engine
@@ -76,10 +75,8 @@ def test_a_process_shows_itself_from_its_start_to_its_end(quick: Settings, db: D
     assert rows(db) == []
 
 
-def test_it_tells_how_much_it_has_in_hand(quick: Settings, db: Database, database: DatabaseUrls) -> None:
-    with psycopg.connect(database.owner_url, autocommit=True) as owner:
-        owner.execute(LEFT_BEHIND)
-        owner.execute("GRANT ALL ON effect TO PUBLIC")
+@pytest.mark.usefixtures("left_behind")
+def test_it_tells_how_much_it_has_in_hand(quick: Settings, db: Database) -> None:
     ids = ask(db, 3, s=0.5)
     with running(quick) as process:
         process.engine.begin(TEST_KIND, ids)
