@@ -6,8 +6,8 @@ milliseconds.
 
 from alembic import op
 
-revision = "017"
-down_revision = "016"
+revision = "018"
+down_revision = "017"
 branch_labels = None
 depends_on = None
 
