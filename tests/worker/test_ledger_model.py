@@ -255,6 +255,18 @@ class LedgerMachine(RuleBasedStateMachine):
         """Some worker finishes some of what it claimed at some time, whether or not it is its own yet, or long done."""
         worker = data.draw(st.sampled_from([worker for worker, held in self.held.items() if held]))
         jobs = data.draw(st.lists(st.sampled_from(self.held[worker]), min_size=1, max_size=3, unique_by=lambda j: j.id))
+        self.finish_these(jobs, outcome)
+
+    @rule(worker=WORKERS, outcome=st.sampled_from([Done(None), GiveUp("no"), Cancelled()]))
+    def work(self, worker: str, outcome: Outcome[Any]) -> None:
+        """All there is to do is done at once: batches get to their ends in short histories, too."""
+        before = len(self.held[worker])
+        self.claim(worker, list(range(len(self.jobs))))
+        if claimed := self.held[worker][before:]:
+            self.the_rows_are_as_expected()
+            self.finish_these(claimed, outcome)
+
+    def finish_these(self, jobs: list[Job], outcome: Outcome[Any]) -> None:
         runs = [(job, last_word(job, outcome)) for job in jobs]
         with self.db.transaction() as connection:
             written = ledger.finish(connection, [(job, judge(job, last)) for job, last in runs])
