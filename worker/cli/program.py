@@ -8,7 +8,19 @@ import sys
 
 import typer
 
-from worker.cli import batches, clients, enqueue, household, integrations, jobs, mappings, queues, schema, services, system
+from worker.cli import (
+    batches,
+    clients,
+    enqueue,
+    household,
+    integrations,
+    jobs,
+    mappings,
+    queues,
+    schema,
+    services,
+    system,
+)
 from worker.errors import WorkerError
 
 BAD_INPUT = 2

@@ -6,8 +6,8 @@ of job out while it is read twice: about a second a million rows.
 
 from alembic import op
 
-revision = "017"
-down_revision = "016"
+revision = "019"
+down_revision = "018"
 branch_labels = None
 depends_on = None
 
