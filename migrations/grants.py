@@ -9,6 +9,9 @@ import sqlalchemy as sa
 from alembic.util import CommandError
 
 APPEND_ONLY = "audit_logs"
+NEVER_CHANGED = ("provider_call",)
+"""Rows are added, and removed when their time is over."""
+
 REVISION = "alembic_version"
 
 TABLES = sa.text("""
@@ -42,6 +45,8 @@ def grant_application_role(connection: sa.Connection, role: str) -> None:
                 f"REVOKE ALL ON {table} FROM {to}",
                 f"GRANT SELECT, INSERT ON {table} TO {to}",
             ]
+        elif name in NEVER_CHANGED:
+            statements += [f"REVOKE ALL ON {table} FROM {to}", f"GRANT SELECT, INSERT, DELETE ON {table} TO {to}"]
         else:
             statements.append(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {to}")
     for statement in statements:

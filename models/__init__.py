@@ -2,6 +2,7 @@
 
 from models import (
     audit,
+    calls,
     compliance,
     household,
     insurance,
@@ -20,6 +21,7 @@ from models.base import Base
 __all__ = [
     "Base",
     "audit",
+    "calls",
     "compliance",
     "household",
     "insurance",

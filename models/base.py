@@ -94,6 +94,7 @@ Hash = Annotated[str, mapped_column(String(64))]
 RiskScore = Numeric(3, 2)  # 0.00 to 1.00
 Confidence = Numeric(5, 2)  # 0.00 to 100.00; never converted to or from a risk score implicitly
 Money = Numeric(12, 2)  # US dollars
+Price = Numeric(12, 4)  # of one call, US dollars
 
 
 class Timestamped:

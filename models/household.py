@@ -7,9 +7,9 @@ goes, so that a household can be deleted in either order.
 import uuid
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, false
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Audited, Base, BigId, Confidence, Hash, StateCode, choice
@@ -21,6 +21,9 @@ from models.vocabularies import (
     OfferDecision,
     VehicleVerificationStatus,
 )
+
+QuestionVersion = Annotated[int, mapped_column(server_default=text("1"))]
+"""Raised by a trigger when a column changes that providers are told."""
 
 
 class Address(Audited, Base):
@@ -47,6 +50,7 @@ class Address(Audited, Base):
         choice("delivery_point_validation", DeliveryPointValidation), server_default="unknown"
     )
     last_standardization_date: Mapped[datetime | None]
+    question_version: Mapped[QuestionVersion]
 
 
 class Driver(Audited, Base):
@@ -80,6 +84,7 @@ class Driver(Audited, Base):
     verification_source: Mapped[str | None] = mapped_column(String(100), info=NOT_PERSONAL)
     verification_confidence: Mapped[Decimal | None] = mapped_column(Confidence)
     external_driver_id: Mapped[str | None] = mapped_column(String(100), info=NOT_PERSONAL)
+    question_version: Mapped[QuestionVersion]
 
 
 class License(Audited, Base):
@@ -108,6 +113,7 @@ class License(Audited, Base):
     verification_source: Mapped[str | None] = mapped_column(String(100), info=NOT_PERSONAL)
     external_license_status: Mapped[str | None] = mapped_column(String(50), info=NOT_PERSONAL)
     verification_notes: Mapped[str | None] = mapped_column(info=personal("free_text"))
+    question_version: Mapped[QuestionVersion]
 
 
 class Vehicle(Audited, Base):
@@ -129,6 +135,7 @@ class Vehicle(Audited, Base):
     last_verification_date: Mapped[datetime | None]
     verification_source: Mapped[str | None] = mapped_column(String(100), info=NOT_PERSONAL)
     title_flags: Mapped[list[Any] | None] = mapped_column(info=NOT_PERSONAL)
+    question_version: Mapped[QuestionVersion]
 
 
 class HouseholdMemberOffer(Audited, Base):

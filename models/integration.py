@@ -15,15 +15,17 @@ from sqlalchemy import (
     Index,
     Numeric,
     String,
+    Text,
     UniqueConstraint,
     false,
     func,
     text,
     true,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Audited, Base, BigId, Confidence, choice
+from models.base import Audited, Base, BigId, Confidence, Price, choice
 from models.facts import NOT_PERSONAL, kept_while_used, personal
 from models.vocabularies import AuthType, DataClass, Environment, NodeDataType, PermissionType, ProviderApi, Scope
 
@@ -50,6 +52,11 @@ class ThirdPartyIntegration(Audited, Base):
     __table_args__ = (
         CheckConstraint("default_timeout_seconds > 0", name="default_timeout_seconds"),
         CheckConstraint("default_retry_attempts >= 0", name="default_retry_attempts"),
+        CheckConstraint(
+            r"array_position(allowed_hosts, '') IS NULL AND array_to_string(allowed_hosts, ' ', '?') ~"
+            r" '^((((\*\.)?[a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?)( |$))*$'",
+            name="allowed_hosts",
+        ),
         {"info": CONFIGURATION},
     )
 
@@ -70,6 +77,8 @@ class ThirdPartyIntegration(Audited, Base):
     default_timeout_seconds: Mapped[int] = mapped_column(server_default=text("30"))
     default_retry_attempts: Mapped[int] = mapped_column(server_default=text("3"))
     mapping_stamp: Mapped[uuid.UUID] = mapped_column(server_default=func.gen_random_uuid())
+    allowed_hosts: Mapped[list[str] | None] = mapped_column(ARRAY(Text), info=NOT_PERSONAL)
+    """In lower case: `host` with any allowed port, `host:port`, `*.domain`. NULL is any public host."""
 
 
 class IntegrationConfiguration(Audited, Base):
@@ -77,7 +86,7 @@ class IntegrationConfiguration(Audited, Base):
 
     `retry_attempts` counts calls after the first; `cache_ttl_hours` 0 keeps no answer. Secrets inside `auth_config` are
     ciphertext leaves of the form `{"$enc": "..."}`. The two limits count for all calls with the same credentials,
-    whatever process makes them; NULL is no limit.
+    whatever process makes them; NULL is no limit. `price_per_call` is in US dollars; NULL is not known.
 
     A `confidence_score` below `verified_confidence` is partial at most, one below `partial_confidence` has failed; NULL
     trusts the provider's own verdict. `match_nicknames` takes Bill for William.
@@ -104,6 +113,7 @@ class IntegrationConfiguration(Audited, Base):
         CheckConstraint("verified_confidence BETWEEN 0 AND 100", name="verified_confidence"),
         CheckConstraint("partial_confidence BETWEEN 0 AND 100", name="partial_confidence"),
         CheckConstraint("partial_confidence <= verified_confidence", name="confidence_order"),
+        CheckConstraint("price_per_call BETWEEN 0 AND 1000000", name="price_per_call"),
         Index("idx_integration_configuration_level", "configuration_level"),
         {"info": CONFIGURATION},
     )
@@ -126,6 +136,7 @@ class IntegrationConfiguration(Audited, Base):
     keeps_owner_id: Mapped[bool] = mapped_column(server_default=false())
     """Of the number that a vehicle's title names its owner by, usually that of social security: the last four digits
     are kept. By default nothing of it is, and never the whole number."""
+    price_per_call: Mapped[Decimal | None] = mapped_column(Price)
 
     verified_confidence: Mapped[Decimal | None] = mapped_column(Confidence)
     partial_confidence: Mapped[Decimal | None] = mapped_column(Confidence)

@@ -5,7 +5,21 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, desc, false, text, true
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    String,
+    UniqueConstraint,
+    Uuid,
+    desc,
+    false,
+    func,
+    text,
+    true,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Audited, Base, BigId, Confidence, choice
@@ -45,6 +59,12 @@ class IntegrationRequest(Audited, Base):
             postgresql_where=text("contains_pii AND NOT pii_masked"),
         ),
         Index("idx_integration_request_created_at", "created_at"),
+        Index(
+            "idx_integration_request_question",
+            "tenant",
+            "question",
+            postgresql_where=text("request_status IN ('pending', 'sent')"),
+        ),
         {
             "info": kept(
                 2555,
@@ -92,6 +112,21 @@ class IntegrationRequest(Audited, Base):
     """Where an answer will be that the provider has promised for later; NULL again once it has come."""
 
     pending_since: Mapped[datetime | None]
+    tenant: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
+    sent_at: Mapped[datetime | None]
+    """When a run last began to ask; while the status is `sent`, its calls are not in `provider_call` yet."""
+
+    calls_at_most: Mapped[int | None]
+    """Of that run."""
+
+    is_forced: Mapped[bool] = mapped_column(server_default=false())
+    """The provider is asked even if the answer is here."""
+
+    question: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
+    """What is asked, as ids and versions of rows; NULL for what is always asked anew."""
+
+    answered_by: Mapped[int | None] = mapped_column(BigInteger)
+    """The request whose answer it waits for, or has."""
 
     program_id: Mapped[int | None] = mapped_column(BigInteger)
     producer_id: Mapped[int | None] = mapped_column(BigInteger)
@@ -143,3 +178,28 @@ class IntegrationVerificationResult(Audited, Base):
     cache_expires_at: Mapped[datetime | None]
     is_cached_result: Mapped[bool] = mapped_column(server_default=false())
     external_verification_id: Mapped[str | None] = mapped_column(String(100), index=True, info=NOT_PERSONAL)
+
+
+class AskedQuestion(Base):
+    """A question of a tenant: who asks it at the moment, who waits for that, and until when its answer is good.
+
+    `asker` and `answered_by` are ids of requests. Until `open_until` nobody else asks, unless forced to.
+    """
+
+    __tablename__ = "asked_question"
+    __table_args__ = (
+        UniqueConstraint("tenant", "question", name="uq_asked_question_tenant"),
+        {"info": kept(90, since="asked_at", why="longer than answers are used again; without it a call is made anew")},
+    )
+
+    id: Mapped[BigId]
+    tenant: Mapped[str] = mapped_column(info=NOT_PERSONAL)
+    question: Mapped[str] = mapped_column(info=NOT_PERSONAL)
+    asker: Mapped[int] = mapped_column(BigInteger, index=True)
+    open_until: Mapped[datetime]
+    answered_by: Mapped[int | None] = mapped_column(BigInteger)
+    answer_until: Mapped[datetime | None]
+    waiting: Mapped[list[uuid.UUID]] = mapped_column(ARRAY(Uuid), server_default=text("'{}'::uuid[]"))
+    """Jobs to wake when the asker has ended."""
+
+    asked_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -4,9 +4,10 @@ Each is a statement or two on the caller's connection and commits nothing. `by` 
 it; it is kept in the job's events and in the audit trail.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -67,7 +68,8 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """`jobs` of the `matching` ones start anew, and may cost `calls_at_most` calls of providers.
+    """`jobs` of the `matching` ones start anew, and may cost `calls_at_most` calls of providers, and `cost_at_most` US
+    dollars where these have a price.
 
     That counts each job's first call and the retries it is allowed. A call that is repeated because its worker died, or
     because its token was refused, is not in it.
@@ -76,6 +78,7 @@ class Replay:
     matching: int
     jobs: int
     calls_at_most: int
+    cost_at_most: Decimal = Decimal(0)
 
 
 def replay(connection: Connection, failed: Failed, by: str, *, dry_run: bool, limit: int = REPLAY_MAX) -> Replay:
@@ -93,13 +96,14 @@ def replay(connection: Connection, failed: Failed, by: str, *, dry_run: bool, li
         matching = int(connection.execute(_COUNT_FAILED, values).scalar_one())
         ids = connection.execute(_LOCK_FAILED, values).scalars().all()
         calls = _reopen(connection, ids, by)
+        cost = _cost(connection, calls)
         if calls:
             named = {name: value for name, value in asdict(failed).items() if value is not None}
             details = {"by": by, "jobs": len(calls), "calls_at_most": sum(calls.values()), **named}
             audit(connection, action="jobs.replayed", resource_type="job", details=details)
         if dry_run:
             savepoint.rollback()
-    return Replay(matching, len(calls), sum(calls.values()))
+    return Replay(matching, len(calls), sum(calls.values()), cost)
 
 
 _FAILED = """
@@ -124,6 +128,22 @@ def _reopen(connection: Connection, ids: Sequence[UUID], by: str) -> dict[UUID, 
 
 # In the database, where the domain's rows can follow without this process having loaded the code of the jobs' kinds.
 _REOPEN = text("SELECT job_id, calls_at_most FROM reopen_jobs(CAST(:ids AS uuid[]), :by)")
+
+
+def _cost(connection: Connection, calls: Mapping[UUID, int]) -> Decimal:
+    cost: Decimal = connection.execute(_COST, {"ids": list(calls), "calls": list(calls.values())}).scalar_one()
+    return cost
+
+
+_COST = text(
+    """
+    SELECT coalesce(sum(given.calls * configuration.price_per_call), 0)
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:calls AS integer[])) AS given (id, calls)
+    JOIN job ON job.id = given.id AND job.kind = 'verification.verify'
+    JOIN integration_request AS request ON request.id = (job.args ->> 'request_id')::bigint
+    JOIN integration_configuration AS configuration ON configuration.id = request.configuration_id
+    """
+)
 
 
 def _state(connection: Connection, job_id: UUID) -> JobState:

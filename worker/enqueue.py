@@ -4,7 +4,7 @@ The job exists if and only if that transaction commits. After the commit a hint 
 fails and the dispatcher finds the row a second later. Bad input raises `BadRequest` and leaves the transaction usable.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -29,6 +29,10 @@ HINTS_AT_ENQUEUE = 200
 """With so many messages in the broker, enqueue sends no more: the dispatcher refills the window in fair order."""
 
 
+How = Literal["new", "joined", "cached", "repeated"]
+"""The provider is asked; the same question is under way; its answer is here; the job of this idempotency key."""
+
+
 @dataclass(frozen=True, slots=True)
 class Enqueued:
     """`is_new` is False where an idempotency key or a slot named a job that was there already."""
@@ -39,9 +43,13 @@ class Enqueued:
 
 @dataclass(frozen=True, slots=True)
 class EnqueuedVerification(Enqueued):
-    """`request_id` is the `integration_request` that will hold the question, the answer and the status."""
+    """`request_id` is the `integration_request` that will hold the question, the answer and the status.
+
+    `how` says where its answer will come from, as far as is known now; the job decides when it begins.
+    """
 
     request_id: int
+    how: How
 
 
 def enqueue_verification(
@@ -61,6 +69,8 @@ def enqueue_verification(
     deadline: timedelta | None = None,
     idempotency_key: str | None = None,
     correlation_id: str | None = None,
+    force: bool = False,
+    groups: Collection[str] | None = None,
 ) -> EnqueuedVerification:
     """Ask for a verification through `integration` (a `third_party_integration.code`).
 
@@ -72,10 +82,14 @@ def enqueue_verification(
     `deadline` counts from now: a job that has not begun by then ends as expired. The same `idempotency_key` within a
     day gives the same job.
 
+    A question that the tenant has asked before, with nothing changed since, is not asked again while its answer is
+    valid, and joins the one under way; the job, the request and its results are its own nevertheless. `force` has the
+    provider asked anyway, and needs the right to: the platform has it, a caller without a user names its `groups`.
+
     Raises `BadRequest` with code unknown_integration, unsupported_integration, integration_disabled, no_driver,
     no_vehicle, wrong_subject, unknown_driver, unknown_vehicle, unknown_address, incomplete_vehicle, incomplete_address,
     bad_search_by, unknown_quote, unknown_producer, unknown_program, no_configuration, configuration_error,
-    idempotency_conflict, bad_priority, bad_deadline or bad_correlation_id; nothing is written then.
+    idempotency_conflict, bad_priority, bad_deadline, bad_correlation_id or forbidden; nothing is written then.
     """
     row = session.execute(
         _VERIFICATION,
@@ -94,13 +108,15 @@ def enqueue_verification(
             "deadline": deadline,
             "idempotency_key": idempotency_key,
             "correlation_id": correlation_id,
+            "force": force,
+            "groups": None if groups is None else sorted(groups),
         },
     ).one()
     if row.problem_code is not None:
         raise BadRequest(row.problem_code, f"{row.problem[0].upper()}{row.problem[1:]}.")
     if row.is_new:
         _hint_after_commit(session, "verification", "verification.verify", row.job_id)
-    return EnqueuedVerification(row.job_id, row.is_new, row.request_id)
+    return EnqueuedVerification(row.job_id, row.is_new, row.request_id, row.how)
 
 
 _VERIFICATION = text(
@@ -108,7 +124,8 @@ _VERIFICATION = text(
     SELECT * FROM try_enqueue_verification(
         :integration, :driver_id, :quote_id, :producer, :program, :environment, :tenant, :priority,
         CAST(:deadline AS interval), :idempotency_key, :correlation_id, p_vehicle_id => :vehicle_id,
-        p_address_id => :address_id, p_search_by => :search_by
+        p_address_id => :address_id, p_search_by => :search_by, p_force => :force,
+        p_groups => CAST(:groups AS text[])
     )
     """
 )

@@ -17,6 +17,12 @@ _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\]|[^\x00-\x7f]")
 
+_PLAIN_URL = re.compile(
+    r"https?://([A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?#][!-\[\]-~]*)?", re.ASCII
+)
+"""As `host_of_url` in the database has it."""
+
+_PORT = re.compile(r":[0-9]{1,5}$")
 _HOST_LENGTH = 253
 
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
@@ -73,6 +79,17 @@ def host_of(url: str) -> str:
     host = _UNSAFE.sub("?", host[:_HOST_LENGTH])
     host = f"[{host}]" if ":" in host else host
     return host if port in (None, HTTPS_PORT) else f"{host}:{port}"
+
+
+def is_allowed_host(url: str, allowed: Collection[str] | None) -> bool:
+    """Whether an integration's list allows the host of a URL. None is no list; `*.name` is whatever lies below name."""
+    if allowed is None:
+        return True
+    if not _PLAIN_URL.fullmatch(url):
+        return False
+    host = host_of(url)
+    names = {host, host.rpartition(":")[0] if _PORT.search(host) else host}
+    return any(name == entry or (entry[:2] == "*." and name.endswith(entry[1:])) for name in names for entry in allowed)
 
 
 def check_addresses(addresses: Collection[str], rules: AddressRules) -> None:

@@ -19,6 +19,10 @@ class Trouble(StrEnum):
     UNREADABLE = "unreadable"
 
 
+NEVER_SENT = frozenset((Trouble.NOT_CONNECTED, Trouble.BAD_CERTIFICATE, Trouble.BAD_ADDRESS, Trouble.ADDRESS_REFUSED))
+"""Troubles of which it is certain that the question did not leave."""
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """An HTTP status, or the status inside a body that replaces it. `retry_after` is the header as it came."""

@@ -7,7 +7,7 @@ them; hence one `asyncio.timeout` around everything, the token included.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 
 from tasks.verification import token
 from tasks.verification.address import AddressRules, host_of
-from tasks.verification.classify import Event, Status, Trouble
+from tasks.verification.classify import NEVER_SENT, Event, Status, Trouble
 from tasks.verification.credentials import ClientCredentials, Credentials
 from tasks.verification.gate import RULES, Rules
 from tasks.verification.gate_store import Gate
@@ -35,13 +35,15 @@ FOR_TOKENS = 8
 class Exchange:
     """One call. `status_code` and `headers` (lower-case names) are there if the provider's head arrived.
 
-    `time_ms` counts from the request to the last byte read, without the token.
+    `time_ms` counts from the request to the last byte read, without the token. `calls` is how often the question left:
+    not at all, or twice where its token was refused.
     """
 
     reading: Reading
     status_code: int | None = None
     headers: dict[str, str] | None = None
     time_ms: int | None = None
+    calls: int = 1
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -74,20 +76,22 @@ class Provider:
     ) -> Exchange:
         """Ends within `timeout_s`, renewal of a refused token included; never raises."""
         started = _now()
-        line = _Calls(self._sandbox if is_sandbox else self._line, self._tokens)
+        calls = _Calls(self._sandbox if is_sandbox else self._line, self._tokens)
         try:
             async with asyncio.timeout(timeout_s):
-                return await line.signed(call, credentials, timeout_s)
+                exchange = await calls.signed(call, credentials, timeout_s)
         except TimeoutError:
-            return Exchange(Reading(Trouble.TIMED_OUT), time_ms=_ms_since(started))
+            exchange = Exchange(Reading(Trouble.TIMED_OUT), time_ms=_ms_since(started))
+        return replace(exchange, calls=calls.sent)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Calls:
-    """The calls that one call can need: with a token, without one, and for one."""
+    """The calls that one call can need: with a token, without one, and for one. Those for a token are not `sent`."""
 
     _line: Line
     _tokens: TokenStore
+    sent: int = 0
 
     async def signed(self, call: Call, credentials: Credentials, timeout_s: float) -> Exchange:
         if not isinstance(credentials, ClientCredentials):
@@ -110,6 +114,7 @@ class _Calls:
     async def _ask(self, call: Call, header: str, value: str) -> Exchange:
         started = _now()
         headers = {**call.headers, header: value}
+        self.sent += 1  # before it leaves: of one that the deadline cuts off nobody knows how far it came
         if call.body is None:
             raw = await self._line.send("GET", call.url, headers=headers)
         else:
@@ -117,6 +122,7 @@ class _Calls:
             raw = await self._line.send("POST", call.url, headers=headers, content=call.body)
         time_ms = _ms_since(started)
         if isinstance(raw, Trouble):
+            self.sent -= raw in NEVER_SENT
             return Exchange(Reading(raw, problem=_problem(raw, call.url)), time_ms=time_ms)
         return Exchange(call.read(raw), raw.status, raw.headers, time_ms)
 

@@ -2,13 +2,17 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date, timedelta
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urljoin, urlsplit
+from uuid import UUID
 
-from models.vocabularies import Environment, ProviderApi
+from models.vocabularies import CallReason, Environment, ProviderApi
+from tasks.verification.address import is_allowed_host
 from tasks.verification.scrutiny import LENIENT, Scrutiny
+from tasks.verification.tally import Tally, calls_left, first_reason
 from worker.errors import Misconfigured
 from worker.outcomes import GiveUp
 
@@ -60,6 +64,10 @@ class Account:
     keeps_owner_id: bool
     """The last four digits of a vehicle owner's number are kept; by default nothing of it is."""
 
+    integration_id: int
+    price: Decimal | None
+    """Of one call, in US dollars; None is not known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pending:
@@ -69,12 +77,27 @@ class Pending:
     for_s: float
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class KnownAnswer:
+    """The answer that request `request_id` got; `body` is JSON text, None where nothing was found.
+
+    It may be used again until `until`.
+    """
+
+    request_id: int
+    status_code: int
+    body: str | None
+    transaction_id: str | None
+    until: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """One request; each API adds what it is about.
 
     `idempotency_key` is that of the next call, `retry_count` the retries spent by earlier runs, `body_sent` what they
-    asked; `time_left_s` runs from the claim to the job's deadline.
+    asked; `time_left_s` runs from the claim to the job's deadline. `text` is the same for all that ask the same, None
+    for what is always asked; with a `known` answer there is no call.
     """
 
     request_id: int
@@ -86,6 +109,12 @@ class Question:
     time_left_s: float | None
     pending: Pending | None = None
     scrutiny: Scrutiny = LENIENT
+    tenant: str = "system"
+    text: str | None = None
+    quote_id: UUID | None = None
+    is_forced: bool = False
+    known: KnownAnswer | None = None
+    tally: Tally = field(default_factory=Tally)
 
 
 Basics = dict[str, Any]
@@ -98,6 +127,7 @@ def basics(row: Any, time_left: timedelta | None, new_key: str) -> Basics | Give
         return problem
     try:
         url = full_url(row.endpoint_url, row.base_url, row.configuration_id)
+        _check_hosts(row, url)
     except Misconfigured as error:
         return GiveUp("configuration_error", str(error))
     return {
@@ -117,6 +147,8 @@ def basics(row: Any, time_left: timedelta | None, new_key: str) -> Basics | Give
             None if row.max_requests_per_second is None else float(row.max_requests_per_second),
             row.max_calls_in_flight,
             row.keeps_owner_id,
+            row.integration_id,
+            row.price_per_call,
         ),
         "correlation_id": row.correlation_id,
         "idempotency_key": _key(row, new_key),
@@ -124,7 +156,29 @@ def basics(row: Any, time_left: timedelta | None, new_key: str) -> Basics | Give
         "body_sent": row.request_body,
         "time_left_s": time_left.total_seconds() if time_left is not None else None,
         "pending": None if row.poll_url is None else Pending(row.poll_url, row.pending_for_s),
+        "tenant": row.tenant or "system",
+        "text": row.text,
+        "quote_id": row.quote_id,
+        "is_forced": row.is_forced,
+        "tally": Tally(calls_left(row.retry_attempts, row.retry_count), _first_reason(row)),
     }
+
+
+def _first_reason(row: Any) -> CallReason:
+    is_repeated = row.request_body is not None or row.retry_count > 0
+    return first_reason(
+        is_unsettled=row.request_status == "sent", is_promised=row.poll_url is not None, is_repeated=is_repeated
+    )
+
+
+def _check_hosts(row: Any, url: str) -> None:
+    """Raises `Misconfigured` for a host that the integration may not be called at, also to fetch a token."""
+    for name, address in (("endpoint_url", url), ("token_url", (row.auth_config or {}).get("token_url"))):
+        if isinstance(address, str) and not is_allowed_host(address, row.allowed_hosts):
+            raise Misconfigured(
+                f"The host of {name} of configuration {row.configuration_id} is not among the allowed_hosts of its"
+                " integration."
+            )
 
 
 def _problem(row: Any) -> GiveUp[Any] | None:

@@ -12,10 +12,12 @@ from sqlalchemy.orm import aliased
 from models.household import Address, Driver, License, Vehicle
 from models.integration import IntegrationConfiguration, ThirdPartyIntegration
 from models.verification import IntegrationRequest
+from tasks.verification import calls_store, sharing_store
 from tasks.verification.apis import APIS, question
 from tasks.verification.question import Question, headers
 from tasks.verification.rows_store import execute
 from tasks.verification.scrutiny import Scrutiny
+from tasks.verification.sharing import shared_failure
 from worker.field_mapping.rulebook import Rulebooks
 from worker.job import Job
 from worker.outcomes import Done, GiveUp, Outcome
@@ -25,13 +27,25 @@ def load(connection: Connection, jobs: Sequence[Job]) -> Mapping[UUID, Any]:
     """A `Question` for each job, its request marked as sent; or why it can't be asked."""
     rows = {row.request_id: row for row in connection.execute(_QUESTIONS, {"ids": [request_id(job) for job in jobs]})}
     inputs = {job.id: _input(connection, job, rows.get(request_id(job))) for job in jobs}
-    questions = [asked for asked in inputs.values() if isinstance(asked, Question)]
-    if questions:
-        sent = [{"id": asked.request_id, "headers": headers(asked, asked.idempotency_key)} for asked in questions]
-        execute(connection, _MARK_SENT, sent)
+    unsettled = [job for job in jobs if (row := rows.get(request_id(job))) is not None and row.request_status == "sent"]
+    calls_store.write_down_uncertain(connection, unsettled)
+    inputs = calls_store.reserve(connection, sharing_store.share(connection, inputs))
+    sent = [
+        {
+            "id": asked.request_id,
+            "headers": headers(asked, asked.idempotency_key),
+            "calls": asked.tally.at_most,
+            "question": asked.text,
+        }
+        for asked in inputs.values()
+        if isinstance(asked, Question) and asked.known is None
+    ]
+    execute(connection, _MARK_SENT, sent)
     return inputs
 
 
+_AWAITED = aliased(IntegrationRequest)
+_VEHICLE = aliased(Vehicle)
 _MATE = aliased(Driver)
 _MATES_LICENSE = aliased(License)
 _SAME_QUOTE = func.coalesce(IntegrationRequest.quote_id, Driver.quote_id)
@@ -81,6 +95,11 @@ _QUESTIONS = (
         IntegrationRequest.response_status_code,
         IntegrationRequest.retry_count,
         IntegrationRequest.correlation_id,
+        IntegrationRequest.tenant,
+        IntegrationRequest.is_forced,
+        IntegrationRequest.answered_by,
+        _AWAITED.request_status.label("awaited_status"),
+        _AWAITED.error_message.label("awaited_error"),
         IntegrationRequest.search_by,
         IntegrationRequest.poll_url,
         func.extract("epoch", func.now() - IntegrationRequest.pending_since).label("pending_for_s"),
@@ -103,6 +122,8 @@ _QUESTIONS = (
         IntegrationConfiguration.match_nicknames,
         ThirdPartyIntegration.id.label("integration_id"),
         ThirdPartyIntegration.mapping_stamp,
+        IntegrationConfiguration.price_per_call,
+        ThirdPartyIntegration.allowed_hosts,
         ThirdPartyIntegration.code.label("integration_code"),
         ThirdPartyIntegration.api,
         ThirdPartyIntegration.is_active,
@@ -124,9 +145,22 @@ _QUESTIONS = (
         Address.zip_code,
         _MATES.label("mates"),
         _VEHICLES.label("vehicles"),
+        func.question_text(
+            ThirdPartyIntegration.api,
+            IntegrationConfiguration.id,
+            IntegrationConfiguration.endpoint_url,
+            IntegrationConfiguration.cache_ttl_hours,
+            func.concat_ws(" ", Driver.id, Driver.question_version),
+            func.concat_ws(" ", License.id, License.question_version),
+            func.concat_ws(" ", Address.id, Address.question_version),
+            func.concat_ws(" ", _VEHICLE.id, _VEHICLE.question_version),
+            func.coalesce(IntegrationRequest.search_by, ""),
+        ).label("text"),
     )
     .join(IntegrationConfiguration, IntegrationConfiguration.id == IntegrationRequest.configuration_id)
     .join(ThirdPartyIntegration, ThirdPartyIntegration.id == IntegrationRequest.integration_id)
+    .outerjoin(_AWAITED, _AWAITED.id == IntegrationRequest.answered_by)
+    .outerjoin(_VEHICLE, _VEHICLE.id == IntegrationRequest.vehicle_id)
     .outerjoin(Driver, Driver.id == IntegrationRequest.driver_id)
     .outerjoin(License, License.id == Driver.license_id)
     .outerjoin(Address, Address.id == func.coalesce(IntegrationRequest.address_id, Driver.address_id))
@@ -138,8 +172,10 @@ _MARK_SENT = text(
     """
     UPDATE integration_request SET
         request_status = 'sent', response_status_code = NULL, updated_by = :user,
-        request_headers = coalesce(request_headers, '{}') || given.headers
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (id bigint, headers jsonb)
+        request_headers = coalesce(request_headers, '{}') || given.headers,
+        sent_at = now(), calls_at_most = given.calls, question = given.question, answered_by = NULL
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+        AS given (id bigint, headers jsonb, calls integer, question text)
     WHERE integration_request.id = given.id
     """
 )
@@ -150,6 +186,8 @@ def _input(connection: Connection, job: Job, row: Row[Any] | None) -> Question |
         return GiveUp("unknown_request", f"There is no request {request_id(job)}.")
     if row.request_status == "completed":
         return Done(None)  # its answer is here already
+    if (failure := shared_failure(row.answered_by, row.awaited_status, row.awaited_error)) is not None:
+        return failure
     asked = question(row, job.time_left, str(uuid.uuid4()))
     return replace(asked, scrutiny=_scrutiny(connection, row)) if isinstance(asked, Question) else asked
 

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 import orjson
 from sqlalchemy import Connection, text
 
+from tasks.verification import calls_store, sharing_store
 from tasks.verification.apis import APIS
 from tasks.verification.drivers.findings import Findings
 from tasks.verification.drivers.store import save_drivers
 from tasks.verification.ending import request_end, results_of
-from tasks.verification.question import Question
+from tasks.verification.followup_store import follow_up, read_inputs
+from tasks.verification.question import KnownAnswer, Question
 from tasks.verification.question_store import request_id
 from tasks.verification.report import Report
 from tasks.verification.results import Result
+from tasks.verification.reuse import Reused
 from tasks.verification.rows_store import execute
 from tasks.verification.vehicles.findings import VehicleFindings
 from tasks.verification.vehicles.store import save_vehicles
@@ -27,6 +30,7 @@ def save(connection: Connection, finished: Sequence[Finished]) -> None:
     runs = [run for run in finished if not (isinstance(run.outcome, Done) and run.outcome.result is None)]
     if not runs:
         return
+    calls_store.write_down(connection, runs)
     _save_requests(connection, runs)
     _save_results(connection, runs)
     answered = [
@@ -36,17 +40,33 @@ def save(connection: Connection, finished: Sequence[Finished]) -> None:
     ]
     drivers = [(asked, found) for asked, found in answered if isinstance(found, Findings)]
     vehicles = [(asked, found) for asked, found in answered if isinstance(found, VehicleFindings)]
+    tenants = {f"driver {asked.driver_id}": asked.tenant for asked, _ in drivers if asked.quote_id is not None}
+    tenants |= {f"vehicle {change.vehicle_id}": asked.tenant for asked, found in vehicles for change in found.changes}
+    inputs = read_inputs(connection, tenants) if tenants else None
     if drivers:
         save_drivers(connection, drivers)
     if vehicles:
         save_vehicles(connection, vehicles)
+    if inputs is not None:
+        follow_up(connection, inputs, tenants)
+    sharing_store.close(connection, runs)
 
 
 def _save_requests(connection: Connection, runs: Sequence[Finished]) -> None:
-    reported, unreported = [], []
+    reported, unreported, reused = [], [], []
     for run in runs:
         status, error = request_end(run.outcome)
         end = {"id": request_id(run.job), "status": status, "error": error}
+        if (known := _known(run)) is not None:
+            reused.append(
+                {
+                    "id": request_id(run.job),
+                    "source": known.request_id,
+                    "status_code": known.status_code,
+                    "transaction_id": known.transaction_id,
+                }
+            )
+            continue
         if (report := _report(run)) is None:
             unreported.append(end)
             continue
@@ -66,6 +86,7 @@ def _save_requests(connection: Connection, runs: Sequence[Finished]) -> None:
         )
     execute(connection, _SAVE_REPORTS, reported)
     execute(connection, _SAVE_ENDS, unreported)
+    execute(connection, _SAVE_REUSED, reused)
 
 
 _SAVE_REPORTS = text(
@@ -90,8 +111,22 @@ _SAVE_REPORTS = text(
 # Such a run has found out nothing: what earlier ones left stays.
 _SAVE_ENDS = text(
     """
-    UPDATE integration_request SET request_status = given.status, error_message = given.error, updated_by = :user
+    UPDATE integration_request SET
+        request_status = given.status, error_message = given.error, answered_by = NULL, updated_by = :user
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (id bigint, status text, error text)
+    WHERE integration_request.id = given.id
+    """
+)
+
+
+# The answer itself stays where it is: a copy would be one more place to mask.
+_SAVE_REUSED = text(
+    """
+    UPDATE integration_request SET
+        request_status = 'completed', error_message = NULL, updated_by = :user, answered_by = given.source,
+        response_status_code = given.status_code, external_transaction_id = given.transaction_id
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+        AS given (id bigint, source bigint, status_code integer, transaction_id text)
     WHERE integration_request.id = given.id
     """
 )
@@ -109,11 +144,13 @@ def _save_results(connection: Connection, runs: Sequence[Finished]) -> None:
             "data": result.verified_data,
             "discrepancies": result.discrepancies or None,
             "ttl_hours": _ttl_hours(asked, result),
-            "transaction_id": report.transaction_id if report else None,
+            "transaction_id": source.transaction_id if source else None,
+            "until": known.until if known else None,
         }
         for run in runs
         if isinstance(asked := run.inputs, Question)
-        for report in (_report(run),)
+        for known in (_known(run),)
+        for source in (known or _report(run),)
         for result in results_of(run.outcome, asked)
     ]
     execute(connection, _SAVE_RESULTS, rows)
@@ -123,14 +160,16 @@ _SAVE_RESULTS = text(
     """
     INSERT INTO integration_verification_result (
         request_id, verification_type, target_entity_type, target_entity_id, verification_status, confidence_score,
-        verified_data, discrepancies, cache_expires_at, external_verification_id, status_id, created_by
+        verified_data, discrepancies, cache_expires_at, is_cached_result, external_verification_id, status_id,
+        created_by
     )
     SELECT request_id, type, target_type, target, given.status, confidence, data, discrepancies,
-        CASE WHEN ttl_hours > 0 THEN now() + make_interval(hours => ttl_hours) END, transaction_id,
+        coalesce(until, CASE WHEN ttl_hours > 0 THEN now() + make_interval(hours => ttl_hours) END),
+        until IS NOT NULL, transaction_id,
         (SELECT id FROM status WHERE code = 'ACTIVE'), :user
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (
         request_id bigint, type text, target_type text, target bigint, status text, confidence numeric,
-        data jsonb, discrepancies jsonb, ttl_hours integer, transaction_id text
+        data jsonb, discrepancies jsonb, ttl_hours integer, transaction_id text, until timestamptz
     )
     """
 )
@@ -145,3 +184,8 @@ def _ttl_hours(asked: Question, result: Result) -> int:
     """How long a later question may be answered by it: the configuration says, but not about what is never kept."""
     is_reusable = result.status != "error" and APIS[asked.account.api].is_reusable
     return asked.account.cache_ttl_hours if is_reusable else 0
+
+
+def _known(run: Finished) -> KnownAnswer | None:
+    result = getattr(run.outcome, "result", None)
+    return result.known if isinstance(result, Reused) else None

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from tenacity import AsyncRetrying, RetryCallState
 
-from tasks.verification import backoff
+from tasks.verification import backoff, sharing
 from tasks.verification.address import host_of
 from tasks.verification.apis import APIS
 from tasks.verification.classify import Meaning, Status, Verdict, classify
@@ -24,6 +24,7 @@ from tasks.verification.question_store import load
 from tasks.verification.reading import read
 from tasks.verification.report import Report, kept_headers, sentence
 from tasks.verification.results import Found
+from tasks.verification.reuse import Reused, reuse
 from tasks.verification.store import save
 from worker.crypto import Undecipherable
 from worker.errors import Misconfigured
@@ -46,7 +47,7 @@ _dice = random.SystemRandom()
     save=save,
     opens=open_provider,
 )
-async def verify(question: Question, provider: Provider) -> Outcome[Report]:
+async def verify(question: Question, provider: Provider) -> Outcome[Report | Reused]:
     """Ask, as often as the configuration allows, and say what the answer means.
 
     Short waits are waited here, long ones by the job's row. A call whose fate is unknown is repeated under its
@@ -59,6 +60,10 @@ async def verify(question: Question, provider: Provider) -> Outcome[Report]:
         body = APIS[question.account.api].body(question, provider.keyring)
     except (Misconfigured, Undecipherable) as error:
         return GiveUp("configuration_error", str(error))
+
+    if question.known is not None:
+        reused = reuse(question, provider.keyring, question.known, datetime.now(UTC).date())
+        return Done(reused) if reused is not None else sharing.forget(question)
 
     run = _Run(question, provider, credentials, body)
     retrying = AsyncRetrying(
@@ -134,6 +139,8 @@ class _Run:
         is_changed = question.body_sent not in (None, body)
         key = next_key(question.idempotency_key) if is_changed else question.idempotency_key
         self._poll_url = question.pending.url if question.pending is not None and not is_changed else None
+        if self._poll_url is None and question.tally.next_reason == "poll":
+            question.tally.next_reason = "retry"
         self._progress = Progress(key, question.retry_count)
         self._last: _Call | None = None
         self._started = asyncio.get_running_loop().time()
@@ -147,6 +154,7 @@ class _Run:
         if isinstance(leave, Closed):
             raise _NotNow(leave)
         self._progress = progress
+        self._question.tally.begin()
         try:
             exchange = await self._provider.call(
                 self._next(progress.key),
@@ -157,6 +165,7 @@ class _Run:
         except asyncio.CancelledError:
             await gate.leave(visit, leave, Ending.SILENT)
             raise
+        self._question.tally.end(exchange.calls)
         event = exchange.reading.event
         verdict = classify(event)
         may_be_repeated = progress.allows_retry(verdict, account.retry_attempts)
@@ -186,11 +195,11 @@ class _Run:
 
     def repeats_here(self, call: _Call) -> bool:
         """Whether another call is made in this run."""
-        if call.outage_s is not None or call.is_held_back:
+        if call.outage_s is not None or call.is_held_back or not self._question.tally.has_room:
             return False
         return backoff.is_short(call.wait_s, self.left_s(), self._question.account.timeout_s)
 
-    def come_back(self, closed: Closed) -> Outcome[Report]:
+    def come_back(self, closed: Closed) -> Outcome[Report | Reused]:
         """Later, with no attempt and no retry spent; unless the deadline is nearer and the answer is not required."""
         account = self._question.account
         made = None if self._last is None else self.report(self._last)
@@ -242,7 +251,7 @@ class _Run:
             today=datetime.now(UTC).date(),
         )
 
-    def look_again(self, call: _Call) -> Outcome[Report]:
+    def look_again(self, call: _Call) -> Outcome[Report | Reused]:
         """Later, at the address that came with the promise; no attempt and no retry is spent."""
         pending = self._question.pending
         if self._poll_url is not None and pending is not None and pending.for_s > GIVEN_UP_AFTER_S:

@@ -53,6 +53,33 @@ def test_asking_writes_the_job_and_says_where_it_is(upstream: Upstream, driver: 
     assert rows(db) == (1, 1)
 
 
+def test_an_answer_says_whether_the_provider_will_be_asked(upstream: Upstream, driver: int, db: Database) -> None:
+    first, second = (upstream.call("POST", PATH, question(driver)).body for _ in range(2))
+    assert (first["how"], second["how"], second["is_new"]) == ("new", "joined", True)
+    assert rows(db) == (2, 2), "each has a job and a request of its own"
+    key = {"Idempotency_Key": "k-1"}
+    assert [upstream.call("POST", PATH, question(driver), **key).body["how"] for _ in range(2)] == [
+        "joined",
+        "repeated",
+    ]
+
+
+def test_forcing_a_call_needs_the_right_to_it(upstream: Upstream, driver: int, db: Database) -> None:
+    refused = upstream.call("POST", PATH, question(driver, force=True))
+    assert (refused.status, refused.body["code"]) == (403, "forbidden")
+    with db.transaction() as connection:
+        connection.execute(
+            text(
+                """INSERT INTO integration_permission (integration_id, permission_type, permission_target_id,
+                       scope_level, can_force_calls, status_id, created_by)
+                   SELECT configuration.integration_id, 'group', client.client_id, 'system', true,
+                       configuration.status_id, configuration.created_by
+                   FROM integration_configuration AS configuration, oauth2_clients AS client"""
+            )
+        )
+    assert upstream.call("POST", PATH, question(driver, force=True)).body["how"] == "new"
+
+
 def test_a_verification_shows_what_was_found_and_nothing_of_the_raw_answer(
     upstream: Upstream, driver: int, db: Database
 ) -> None:
@@ -93,7 +120,7 @@ def test_a_key_gives_the_same_job_and_no_other_question(upstream: Upstream, driv
 
     first, again = ask("k1", deadline_s=60), ask("k1", deadline_s=60)
     assert (first.status, again.status) == (202, 202)
-    assert again.body == {**first.body, "is_new": False}
+    assert again.body == {**first.body, "is_new": False, "how": "repeated"}
     assert again.headers["Location"] == first.headers["Location"]
     for other in ({"priority": 1, "deadline_s": 60}, {"deadline_s": 61}, {}, {"quote_id": None, "priority": 9}):
         conflict = ask("k1", **other)

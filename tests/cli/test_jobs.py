@@ -121,7 +121,7 @@ def test_a_replay_is_looked_at_first_and_done_with_yes(jobs: Worker, settings: S
     assert promised == "3 of 3 failed jobs would start anew, at the cost of 3 provider calls at most.\n"
     assert state(db, job_id) == "failed"
     done = read(jobs("replay", "--error", "refused", "--yes", "--by", "olga", "--json"))
-    assert done == {"dry_run": False, "matching": 3, "jobs": 3, "calls_at_most": 3}
+    assert done == {"dry_run": False, "matching": 3, "jobs": 3, "calls_at_most": 3, "cost_at_most": "0"}
     assert state(db, job_id) == "ready"
     assert names(db) == [("retried_by_hand", "olga")] * 3
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from models.vocabularies import Environment, JobState
 from worker.api.tokens import Caller
-from worker.enqueue import VehicleSearchKey, enqueue_verification
+from worker.enqueue import How, VehicleSearchKey, enqueue_verification
 from worker.errors import BadRequest
 
 KEY_FORM = r"^[!-~]{1,200}$"
@@ -50,14 +50,22 @@ class VerificationRequest(BaseModel):
     tenant: Code | None = Field(
         None, description="Whose turn it takes; without it the producer, or the only tenant of the client."
     )
+    force: Annotated[bool, Field(strict=True)] = Field(
+        False, description="Ask the provider although a valid answer is here; needs the right to force calls."
+    )
 
 
 class Asked(BaseModel):
-    """The job that will do it. `is_new` is false where the Idempotency-Key named one that was there already."""
+    """The job that will do it. `is_new` is false where the Idempotency-Key named one that was there already.
+
+    `how`, as far as is known now: `new`, the provider is asked; `joined`, the same question is under way; `cached`,
+    its answer is here; `repeated`, the job of this key.
+    """
 
     job_id: UUID
     request_id: int
     is_new: bool
+    how: How
     state: JobState
 
 
@@ -88,6 +96,8 @@ def ask(
         deadline=deadline,
         idempotency_key=idempotency_key,
         correlation_id=correlation_id,
+        force=asked.force,
+        groups=[caller.client_id],
     )
     state: JobState = "ready"
     if not enqueued.is_new:
@@ -97,7 +107,13 @@ def ask(
         if not known.is_same:
             raise BadRequest("idempotency_conflict", "This idempotency key was used for another verification.")
         state = known.state
-    return Asked(job_id=enqueued.job_id, request_id=enqueued.request_id, is_new=enqueued.is_new, state=state)
+    return Asked(
+        job_id=enqueued.job_id,
+        request_id=enqueued.request_id,
+        is_new=enqueued.is_new,
+        how=enqueued.how,
+        state=state,
+    )
 
 
 def _tenant(caller: Caller, asked: VerificationRequest) -> str:

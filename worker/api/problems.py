@@ -87,6 +87,7 @@ REASONS: dict[str, tuple[int, str | None, str]] = {
     "bad_priority": (422, "priority", "it must lie between 0 and 9"),
     "bad_deadline": (422, "deadline_s", "it must be at least one second"),
     "bad_correlation_id": (422, "X-Correlation-Id", "it has at most 100 characters"),
+    "forbidden": (403, "force", "the right to force calls is missing"),
     "bad_cursor": (422, "cursor", "it was not given out by this list"),
     "unknown_job": (404, None, "there is no such job"),
     "unknown_verification": (404, None, "there is no such verification"),

@@ -8,6 +8,13 @@ import typer
 program = typer.Typer(help="Ask for a job.", no_args_is_help=True)
 
 
+_TOLD = {
+    "repeated": "This key was used before; that is the job of then.",
+    "joined": "The same is being asked already; the job takes that answer.",
+    "cached": "The answer is here and valid; the job takes it without a call.",
+}
+
+
 @program.callback()
 def _group() -> None:
     """Ask for a job."""
@@ -29,6 +36,7 @@ def verification(
     idempotency_key: Annotated[
         str | None, typer.Option(help="Asking again with the same key gives the job that is there.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Ask the provider although a valid answer is here.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end.")] = False,
 ) -> None:
     """Ask for a verification of a driver, a vehicle or the vehicles at an address; prints the job's id.
@@ -60,10 +68,11 @@ def verification(
                     priority=priority,
                     deadline=time_left,
                     idempotency_key=idempotency_key,
+                    force=force,
                 )
             typer.echo(str(enqueued.job_id))
-            if not enqueued.is_new:
-                typer.echo("This key was used before; that is the job of then.", err=True)
+            if told := _TOLD.get(enqueued.how):
+                typer.echo(told, err=True)
             if not wait:
                 return
             end = follow(database, enqueued.job_id, enqueued.request_id, lambda line: typer.echo(line, err=True))

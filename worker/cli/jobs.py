@@ -179,5 +179,6 @@ def replay(
 def _told(replay: "Replay", start: str) -> str:
     return (
         f"{replay.jobs} of {replay.matching} failed jobs {start} anew,"
-        f" at the cost of {replay.calls_at_most} provider calls at most."
+        f" at the cost of {replay.calls_at_most} provider calls at most"
+        + (f", {replay.cost_at_most:.2f} US dollars." if replay.cost_at_most else ".")
     )

@@ -10,6 +10,7 @@ import typer
 
 from worker.cli import (
     batches,
+    calls,
     clients,
     enqueue,
     household,
@@ -46,6 +47,8 @@ program.add_typer(household.program, name="household")
 program.add_typer(clients.program, name="clients")
 program.add_typer(integrations.program, name="integrations")
 program.add_typer(mappings.program, name="mappings")
+program.command()(calls.calls)
+program.add_typer(calls.program, name="budgets")
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from tasks.verification.gate import RULES, Rules
 from tasks.verification.question import Account, PostalAddress, Subject
 from tasks.verification.reading import read
 from tasks.verification.strict_json import parse
+from tasks.verification.tally import Tally, calls_left
 from worker.crypto import Keyring, Place
 from worker.dev.sandbox.personas import BY_LICENSE, Persona
 from worker.dev.sandbox.settings import API_KEY, BASIC_LOGIN, CLIENT_ID, CLIENT_SECRET
@@ -80,6 +81,8 @@ def make_account(url: str = "http://127.0.0.1:1", auth_type: str = "oauth2", **c
         "max_requests_per_second": None,
         "max_calls_in_flight": None,
         "keeps_owner_id": False,
+        "integration_id": 1,
+        "price": None,
     }
     return Account(**(values | changes))
 
@@ -109,6 +112,8 @@ def make_question(persona: Persona | None = None, account: Account | None = None
         "household": "driver:42",
         "mates": (),
     }
+    account = (values | changes)["account"]
+    values["tally"] = Tally(calls_left(account.retry_attempts, changes.get("retry_count", 0)))
     return DriverQuestion(**(values | changes))
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 from uuid import uuid4
@@ -13,6 +14,7 @@ from tasks.verification.drivers.findings import Findings
 from tasks.verification.drivers.question import DriverQuestion, request_body
 from tasks.verification.question import PostalAddress, Question, Subject
 from tasks.verification.report import Report
+from tasks.verification.tally import Tally
 from tasks.verification.task import verify
 from tests.tasks.verification.factories import auth_config, make_account, make_question, provider, seal
 from worker.dev.sandbox.personas import PERSONAS
@@ -201,7 +203,7 @@ def test_a_corrected_driver_is_a_new_question(sandbox: SandboxServer) -> None:
 
 def test_a_run_repeated_after_a_crash_is_answered_from_the_providers_memory(sandbox: SandboxServer) -> None:
     question = ask(sandbox, "500_twice")
-    first, second = run(question), run(question)
+    first, second = run(question), run(replace(question, tally=Tally(4, "after_crash")))
     assert isinstance(first, Done)
     assert isinstance(second, Done)
     calls = [entry for entry in sandbox.journal() if entry["path"] != "/oauth2/token"]
@@ -231,3 +233,39 @@ def test_nothing_personal_is_said_in_any_outcome_or_log(
     numbers = [persona.license_number or "" for persona in PERSONA.values()]
     secrets = ["Canary", "1983-12-31", "78799", "sandbox-secret", "Bearer ", *numbers]
     assert [secret for secret in secrets if secret in said] == []
+
+
+@pytest.mark.parametrize(
+    ("scenario", "sent"),
+    [
+        ("ok", {"first": 1}),
+        ("500_twice", {"first": 1, "retry": 2}),
+        ("connect_reset", {"first": 1, "retry": 3}),
+        ("418", {"first": 1}),
+    ],
+)
+def test_calls_are_counted_by_reason_as_they_leave(sandbox: SandboxServer, scenario: str, sent: dict[str, int]) -> None:
+    question = ask(sandbox, scenario)
+    run(question)
+    assert question.tally.sent == sent
+    assert sum(sent.values()) == len(keys(sandbox)), "as many as the provider counts"
+
+
+def test_a_call_that_never_left_is_not_counted(sandbox: SandboxServer) -> None:
+    question = make_question(PERSONA["ok"], make_account("http://127.0.0.1:9", "api_key"))
+    outcome = run(question)
+    assert isinstance(outcome, GiveUp)
+    assert question.tally.sent.total() == 0
+
+
+def test_a_call_whose_token_was_refused_is_counted_and_the_token_is_not(sandbox: SandboxServer) -> None:
+    question = ask(sandbox, "token_expired")
+    run(question)
+    assert question.tally.sent.total() == len(keys(sandbox)) == 2
+
+
+def test_no_more_calls_leave_than_there_is_money_for(sandbox: SandboxServer) -> None:
+    question = replace(ask(sandbox, "500"), tally=Tally(2))
+    outcome = run(question)
+    assert isinstance(outcome, Retry), "the next run asks the budget again"
+    assert len(keys(sandbox)) == 2

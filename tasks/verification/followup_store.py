@@ -1,0 +1,68 @@
+"""Quotes follow what a verification changed: where a rating input has another value than before, a recalculation is
+asked for in the same transaction, once for each quote.
+
+The rows are locked before they are looked at. Otherwise a value that two transactions change to and fro could end as
+it began for the later one, while the quote was rated in between.
+"""
+
+from collections.abc import Collection, Mapping
+
+import orjson
+from sqlalchemy import Connection, text
+
+Row = str
+"""`driver 7` or `vehicle 7`: a row that is about to change."""
+
+Inputs = dict[Row, str]
+"""What quotes were rated by, as a digest for each row. It is never stored."""
+
+
+def read_inputs(connection: Connection, rows: Collection[Row]) -> Inputs:
+    """Lock the rows in the order in which they are written, and see what quotes have of them now."""
+    connection.execute(_LOCK, _ids(rows))
+    return {row.name: row.digest for row in connection.execute(_INPUTS, _ids(rows))}
+
+
+def follow_up(connection: Connection, before: Inputs, tenants: Mapping[Row, str]) -> None:
+    """Ask, in the name of the rows' tenants, for the quotes whose inputs have changed since."""
+    changed = {
+        str(row.quote_id): tenants[row.name]
+        for row in connection.execute(_INPUTS, _ids(tenants))
+        if before.get(row.name) != row.digest
+    }
+    if changed:
+        asked = [{"quote": quote, "tenant": tenant} for quote, tenant in sorted(changed.items())]
+        connection.execute(_RECALCULATE, {"rows": orjson.dumps(asked).decode()})
+
+
+def _ids(rows: Collection[Row]) -> dict[str, list[int]]:
+    named = [row.split(" ") for row in rows]
+    return {f"{kind}s": sorted(int(id_) for name, id_ in named if name == kind) for kind in ("driver", "vehicle")}
+
+
+_LOCK = text(
+    """
+    WITH drivers AS (
+        SELECT id FROM driver WHERE id = ANY(CAST(:drivers AS bigint[])) ORDER BY id FOR NO KEY UPDATE
+    ), vehicles AS (
+        SELECT id FROM vehicle WHERE id = ANY(CAST(:vehicles AS bigint[])) ORDER BY id FOR NO KEY UPDATE
+    )
+    SELECT (SELECT count(*) FROM drivers), (SELECT count(*) FROM vehicles)
+    """
+)
+
+# What `quote_rating_inputs` reads of rows that an answer may change, and the address, which decides the territory.
+_INPUTS = text(
+    """
+    SELECT 'driver ' || driver.id AS name, driver.quote_id, md5(ROW(
+        driver.date_of_birth, driver.external_verification_status, license.license_type, license.state_code,
+        license.issue_date, license.external_license_status, address.state, address.zip_code)::text) AS digest
+    FROM driver LEFT JOIN license ON license.id = driver.license_id LEFT JOIN address ON address.id = driver.address_id
+    WHERE driver.id = ANY(CAST(:drivers AS bigint[])) AND driver.quote_id IS NOT NULL
+    UNION ALL
+    SELECT 'vehicle ' || id, quote_id, md5(ROW(model_year, make, model, title_flags)::text)
+    FROM vehicle WHERE id = ANY(CAST(:vehicles AS bigint[])) AND quote_id IS NOT NULL
+    """
+)
+
+_RECALCULATE = text("SELECT recalculate_changed_quotes(CAST(:rows AS jsonb))")

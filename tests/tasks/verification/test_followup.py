@@ -1,0 +1,76 @@
+"""A quote is rated again when a verification has changed what it is rated by, and only then."""
+
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from tasks.verification.drivers.question import DriverQuestion
+from tests.conftest import DatabaseUrls
+from tests.tasks.verification.test_sharing import Platform, platform
+from tests.tasks.verification.test_store import answered
+
+__all__ = ["platform"]  # a fixture
+
+# What the rating jobs bring; it stands in where a database is without them.
+RATING = """
+    CREATE FUNCTION enqueue_quote_recalculation(p_quote_id uuid, p_reason text DEFAULT 'asked',
+        p_tenant text DEFAULT 'system', p_priority integer DEFAULT 4, p_idempotency_key text DEFAULT NULL)
+    RETURNS void LANGUAGE sql AS $$
+        INSERT INTO job (kind, queue, tenant, args) VALUES ('rating.recalculate', 'rating', p_tenant,
+            jsonb_build_object('quote_id', p_quote_id, 'reason', p_reason))
+    $$
+"""
+EXISTS = "SELECT to_regprocedure('enqueue_quote_recalculation(uuid, text, text, integer, text)') IS NOT NULL"
+
+
+@pytest.fixture
+def quote(platform: Platform, database: DatabaseUrls) -> str:
+    """A quote, and where rating is."""
+    with psycopg.connect(database.owner_url) as owner:
+        row = owner.execute(EXISTS).fetchone()
+        if row == (False,):
+            owner.execute(RATING)
+        row = owner.execute("INSERT INTO quotes (product_type, state) VALUES ('auto', 'TX') RETURNING id").fetchone()
+        assert row is not None
+        return str(row[0])
+
+
+def run(platform: Platform, *drivers: int, **said: Any) -> None:
+    """Answers about the drivers, saved together."""
+    with platform.db.transaction() as connection:
+        ask = text(
+            "SELECT job_id FROM enqueue_verification('DCS_HOUSEHOLD_DRIVERS', :id, p_force => true, p_tenant => 'T1')"
+        )
+        ids = [connection.execute(ask, {"id": driver}).scalar_one() for driver in drivers]
+    runs = platform.begin_ids(ids)
+    assert all(isinstance(question, DriverQuestion) for _, question in runs)
+    platform.end(*[(job, question, answered(question, **said)) for job, question in runs])
+
+
+def recalculations(platform: Platform) -> list[tuple[str, str, str]]:
+    statement = "SELECT args ->> 'quote_id', args ->> 'reason', tenant FROM job WHERE kind = 'rating.recalculate'"
+    with platform.db.transaction() as connection:
+        return [(row[0], row[1], row[2]) for row in connection.execute(text(statement))]
+
+
+def test_two_drivers_of_a_quote_who_change_ask_for_it_once(platform: Platform, quote: str) -> None:
+    drivers = [platform.driver().driver_id for _ in range(2)]
+    platform.change("UPDATE driver SET quote_id = :quote", quote=quote)
+    run(platform, *drivers)
+    assert recalculations(platform) == [(quote, "verification", "T1")]
+
+
+def test_an_answer_that_changes_nothing_asks_for_nothing(platform: Platform, quote: str) -> None:
+    driver = platform.driver().driver_id
+    platform.change("UPDATE driver SET quote_id = :quote", quote=quote)
+    run(platform, driver)
+    platform.change("DELETE FROM job WHERE kind = 'rating.recalculate'")
+    run(platform, driver, confidence_score=50)
+    assert recalculations(platform) == []
+
+
+def test_a_driver_without_a_quote_asks_for_nothing(platform: Platform, quote: str) -> None:
+    run(platform, platform.driver().driver_id)
+    assert recalculations(platform) == []
