@@ -19,4 +19,6 @@ class Entry:
 ENTRIES = (
     # Early in the night, so that a failure is seen by day, months before the partition is needed.
     Entry("partitions.ensure", crontab(minute="10", hour="1"), missed="once"),
+    # Every hour, away from the full one when everybody else's jobs begin: what is lost is missed within the hour.
+    Entry("reconciliation.account", crontab(minute="37"), missed="skip"),
 )

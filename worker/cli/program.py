@@ -18,6 +18,7 @@ from worker.cli import (
     jobs,
     mappings,
     queues,
+    reconcile,
     schema,
     services,
     system,
@@ -49,6 +50,7 @@ program.add_typer(integrations.program, name="integrations")
 program.add_typer(mappings.program, name="mappings")
 program.command()(calls.calls)
 program.add_typer(calls.program, name="budgets")
+program.command()(reconcile.reconcile)
 
 
 def main() -> None:
