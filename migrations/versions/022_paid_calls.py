@@ -10,8 +10,8 @@ from alembic import op
 
 from migrations.columns import Instant, bigint_id, choice, drop_tables, flag, made_at, required
 
-revision = "020"
-down_revision = "019"
+revision = "022"
+down_revision = "021"
 branch_labels = None
 depends_on = None
 
@@ -79,7 +79,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    before: str = import_module("migrations.versions.012_job_control").REOPEN_JOBS
+    before: str = import_module("migrations.versions.019_batches").REOPEN_JOBS
     op.execute(before.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"))
     op.execute("DROP FUNCTION settle_calls(jsonb)")
     op.execute("DROP FUNCTION reserve_calls(jsonb)")
@@ -157,17 +157,24 @@ LANGUAGE sql AS $$
 $$
 """
 
-# As revision 012 has it, and besides: the calls of a run that died and was buried without being run again.
+# As revision 019 has it, and besides: the calls of a run that died and was buried without being run again.
 REOPEN_JOBS = """
 CREATE OR REPLACE FUNCTION reopen_jobs(p_ids uuid[], p_by text) RETURNS TABLE (job_id uuid, calls_at_most integer)
 LANGUAGE sql AS $$
-    WITH reopened AS (
+    SELECT FROM job_batch
+    WHERE id IN (SELECT batch_id FROM job WHERE id = ANY(p_ids) AND batch_id IS NOT NULL) ORDER BY id FOR SHARE;
+    WITH again AS (
+        SELECT job.id, coalesce(batch.finished_at IS NULL AND job.step > batch.step, false) AS is_held
+        FROM job LEFT JOIN job_batch AS batch ON batch.id = job.batch_id WHERE job.id = ANY(p_ids)
+    ), reopened AS (
         UPDATE job SET
-            state = 'ready', run_at = now(), deadline_at = now() + (deadline_at - created_at),
+            state = 'ready', run_at = CASE WHEN is_held THEN '9999-01-01 00:00:00+00' ELSE now() END,
+            deadline_at = now() + (deadline_at - created_at),
             attempt = 0, crashes = 0, hinted_at = NULL, cancel_requested_at = NULL,
-            waiting_for = NULL, started_at = NULL, finished_at = NULL
-        WHERE id = ANY(p_ids) AND state IN ('failed', 'cancelled', 'expired')
-        RETURNING id, kind, args, fence
+            waiting_for = CASE WHEN is_held THEN 'an earlier step of its batch' END,
+            started_at = NULL, finished_at = NULL
+        FROM again WHERE job.id = again.id AND state IN ('failed', 'cancelled', 'expired')
+        RETURNING job.id, kind, args, fence
     ), logged AS (
         INSERT INTO job_event (job_id, event, attempt, fence, "by")
         SELECT id, 'retried_by_hand', 0, fence, p_by FROM reopened

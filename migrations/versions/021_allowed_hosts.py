@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import ARRAY
 
-revision = "019"
-down_revision = "018"
+revision = "021"
+down_revision = "020"
 branch_labels = None
 depends_on = None
 

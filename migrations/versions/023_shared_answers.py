@@ -12,8 +12,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from migrations.columns import Instant, bigint_id, drop_tables, flag, made_at, required
 
-revision = "021"
-down_revision = "020"
+revision = "023"
+down_revision = "022"
 branch_labels = None
 depends_on = None
 
