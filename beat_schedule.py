@@ -17,6 +17,8 @@ class Entry:
 
 
 ENTRIES = (
+    # Right after the day begins by which quotes without a date of their own are rated.
+    Entry("rating.follow_dates", crontab(minute="1", hour="0"), missed="once"),
     # Early in the night, so that a failure is seen by day, months before the partition is needed.
     Entry("partitions.ensure", crontab(minute="10", hour="1"), missed="once"),
     # Every hour, away from the full one when everybody else's jobs begin: what is lost is missed within the hour.

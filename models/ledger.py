@@ -66,6 +66,12 @@ class Job(Base):
             text(ENDING),
             postgresql_where=text(f"state = 'ready' AND {ENDING} IS NOT NULL"),
         ),
+        Index(
+            "idx_job_quote",
+            text("(args ->> 'quote_id')"),
+            postgresql_where=text("state = 'ready' AND kind = 'rating.recalculate'"),
+        ),
+        Index("idx_job_parent", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
         Index("idx_job_failed", "finished_at", postgresql_where=text("state = 'failed'")),
         Index("idx_job_running", "lease_until", postgresql_where=text("state = 'running'")),
         Index("idx_job_tenant_created", "tenant", "created_at", "id"),

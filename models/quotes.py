@@ -5,16 +5,21 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, RiskScore, StateCode, Timestamped, UuidId, choice
+from models.base import Base, Hash, Money, RiskScore, StateCode, Timestamped, UuidId, choice
 from models.facts import NOT_PERSONAL, kept, personal
 from models.vocabularies import ProductType, QuoteStatus
 
 
 class Quote(Timestamped, Base):
-    """A version of a quote. `calculating` is taken by a conditional update: it is the lock of the recalculation."""
+    """A version of a quote. `calculating` is taken by a conditional update: it is the lock of the recalculation.
+
+    The last block of columns is what the recalculation left: the premium in US dollars, how it came about, and by what
+    inputs and rows of the plan, so that it is done again only when one of them has changed. `rating_problem` says why
+    there is no up-to-date premium.
+    """
 
     __tablename__ = "quotes"
     __table_args__ = (
@@ -55,7 +60,20 @@ class Quote(Timestamped, Base):
     coverage_selections: Mapped[dict[str, Any] | None] = mapped_column(info=NOT_PERSONAL)
     ai_risk_score: Mapped[Decimal | None] = mapped_column(RiskScore)
     conversion_probability: Mapped[Decimal | None] = mapped_column(RiskScore)
+    rating_inputs: Mapped[dict[str, Any] | None] = mapped_column(info=personal("document"))
+    """What the price depends on and belongs to the whole quote: the fields `quote.*` of `rating_fields`."""
+
+    is_renewal: Mapped[bool] = mapped_column(server_default=false())
     effective_date: Mapped[date | None]
     expires_at: Mapped[datetime | None] = mapped_column(index=True)
     created_by: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"), index=True)
     updated_by: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"), index=True)
+
+    premium: Mapped[Decimal | None] = mapped_column(Money)
+    coverage_premiums: Mapped[dict[str, Any] | None] = mapped_column(info=NOT_PERSONAL)
+    plan_version: Mapped[Hash | None] = mapped_column(info=NOT_PERSONAL)
+    input_hash: Mapped[Hash | None] = mapped_column(info=NOT_PERSONAL)
+    # Filed keys and amounts, vehicles and drivers by number: kept as long as the price may have to be explained.
+    rating_trace: Mapped[dict[str, Any] | None] = mapped_column(info=NOT_PERSONAL)
+    rated_at: Mapped[datetime | None]
+    rating_problem: Mapped[str | None] = mapped_column(info=personal("free_text"))

@@ -14,6 +14,8 @@ QuoteStatus = Literal["draft", "calculating", "quoted", "expired", "bound", "dec
 
 # Rating
 RuleAmountType = Literal["percentage", "fixed"]
+RuleScope = Literal["coverage", "policy"]  # of what premium a discount or surcharge is taken
+RatingFieldType = Literal["text", "number", "boolean", "date"]
 RatingRestriction = Literal["prohibited", "new_business_only", "no_renewal_increase", "capped"]
 
 # People and access

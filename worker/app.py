@@ -20,7 +20,12 @@ from worker.job import Kind, declared
 from worker.runtime import Runtime
 from worker.settings import load_settings
 
-TASK_MODULES = ("tasks.verification.task", "tasks.partitions.task", "tasks.reconciliation.task")
+TASK_MODULES = (
+    "tasks.verification.task",
+    "tasks.rating.task",
+    "tasks.partitions.task",
+    "tasks.reconciliation.task",
+)
 """Where kinds of jobs are declared: one line a job."""
 
 redis_reconnect.mend()

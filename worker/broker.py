@@ -9,7 +9,7 @@ from typing import Any
 
 from kombu import Queue
 
-QUEUES = ("verification", "maintenance")
+QUEUES = ("verification", "rating", "maintenance")
 """Every queue. A kind of job lives in one; a worker consumes some of them (`-Q`)."""
 
 

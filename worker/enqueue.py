@@ -6,7 +6,7 @@ fails and the dispatcher finds the row a second later. Bad input raises `BadRequ
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
@@ -129,6 +129,93 @@ _VERIFICATION = text(
     )
     """
 )
+
+
+def enqueue_recalculation(
+    session: Session | Connection,
+    *,
+    quote_id: UUID,
+    reason: str = "asked",
+    tenant: str = "system",
+    priority: int = 4,
+    idempotency_key: str | None = None,
+) -> Enqueued:
+    """Ask for a quote's premium to be brought up to date; one that waits for it already is joined.
+
+    `reason` is a code for those who read the ledger. With an `idempotency_key` the same key within a day gives the same
+    job. Raises `BadRequest` with code unknown_quote, quote_closed (bound, expired and declined quotes keep their
+    premium), bad_reason, bad_priority or idempotency_conflict; nothing is written then.
+    """
+    row = session.execute(
+        _RECALCULATION,
+        {
+            "quote_id": quote_id,
+            "reason": reason,
+            "tenant": tenant,
+            "priority": priority,
+            "idempotency_key": idempotency_key,
+        },
+    ).one()
+    return _enqueued(session, row, "rating.recalculate")
+
+
+_RECALCULATION = text(
+    "SELECT * FROM enqueue_quote_recalculation(:quote_id, :reason, :tenant, :priority, :idempotency_key)"
+)
+
+
+def enqueue_recalculations(
+    session: Session | Connection,
+    *,
+    state: str | None = None,
+    product_type: str | None = None,
+    since: date | None = None,
+    until: date | None = None,
+    reason: str = "asked",
+    dry_run: bool = False,
+    drafts: Sequence[UUID] = (),
+    tenant: str = "system",
+    priority: int = 6,
+) -> Enqueued:
+    """Ask for all open quotes that match what is given to be brought up to date, in ranges.
+
+    `since` and `until` bound the day a quote's rates are taken from, half-open. A dry run writes nothing: its job's
+    `progress` says what would change; `drafts`, ids of rows of the rating tables, then count as active. Raises
+    `BadRequest` with code bad_state, bad_product, bad_dates, bad_reason, bad_priority, not_active or unknown_draft.
+    """
+    row = session.execute(
+        _RECALCULATIONS,
+        {
+            "state": state,
+            "product_type": product_type,
+            "since": since,
+            "until": until,
+            "reason": reason,
+            "dry_run": dry_run,
+            "drafts": list(drafts),
+            "tenant": tenant,
+            "priority": priority,
+        },
+    ).one()
+    return _enqueued(session, row, "rating.recalculate_many")
+
+
+_RECALCULATIONS = text(
+    """
+    SELECT * FROM enqueue_quotes_recalculation(
+        :state, :product_type, CAST(:since AS date), CAST(:until AS date), :reason, :dry_run, CAST(:drafts AS uuid[]),
+        :tenant, :priority
+    )
+    """
+)
+
+
+def _enqueued(session: Session | Connection, row: Any, kind: str) -> Enqueued:
+    if row.problem_code is not None:
+        raise BadRequest(row.problem_code, f"{row.problem[0].upper()}{row.problem[1:]}.")
+    if row.is_new:
+        _hint_after_commit(session, "rating", kind, row.job_id)
+    return Enqueued(row.job_id, row.is_new)
 
 
 def enqueue(
