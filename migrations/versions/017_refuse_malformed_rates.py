@@ -345,7 +345,7 @@ BEGIN
             RETURN format('%s.field: there is no rating field %s', p_path, field);
         END IF;
         IF p_applies_to = 'policy' AND field NOT LIKE 'quote.%' THEN
-            RETURN format('%s.field: a rule for the whole policy can''t read %s, fields of the quote only', p_path, field);
+            RETURN format('%s.field: a rule for the whole policy reads fields of the quote, not %s', p_path, field);
         END IF;
     END IF;
     IF coalesce(op, '') NOT IN ('eq', 'ne', 'lt', 'lte', 'gt', 'gte', 'in', 'exists') THEN
@@ -401,7 +401,7 @@ REFUSE_ROW = """
 CREATE FUNCTION refuse_malformed_rating() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     given jsonb := to_jsonb(NEW);
-    conditions jsonb;
+    conditions_ jsonb;
     problem text;
     column_ text;
 BEGIN
@@ -433,8 +433,8 @@ BEGIN
         -- Two rules saved at the same moment must not close a circle that neither of them sees.
         PERFORM pg_advisory_xact_lock(hashtext('rules that read each other'));
         column_ := CASE TG_TABLE_NAME WHEN 'discount_rules' THEN 'eligibility_rules' ELSE 'trigger_conditions' END;
-        conditions := given -> column_;
-        problem := rating_condition_problem(column_, conditions, NEW.applies_to, NEW.code);
+        conditions_ := given -> column_;
+        problem := rating_condition_problem(column_, conditions_, NEW.applies_to, NEW.code);
         IF problem IS NULL AND EXISTS (
             SELECT FROM discount_rules WHERE code = NEW.code AND id <> NEW.id
             UNION ALL SELECT FROM surcharge_rules WHERE code = NEW.code AND id <> NEW.id
@@ -446,13 +446,13 @@ BEGIN
                 SELECT discount_rules.code, eligibility_rules FROM discount_rules
                 UNION ALL SELECT surcharge_rules.code, trigger_conditions FROM surcharge_rules
             ), reached (code) AS (
-                SELECT rules_read(refuse_malformed_rating.conditions)
+                SELECT rules_read(conditions_)
                 UNION SELECT rules_read(rule.conditions) FROM reached JOIN rule USING (code)
             )
             SELECT FROM reached WHERE reached.code = NEW.code
         ) THEN
             problem := format('%s.field: rule.%s reads this rule in turn, which would go in a circle', column_,
-                              (SELECT min(code) FROM rules_read(conditions) AS code));
+                              (SELECT min(code) FROM rules_read(conditions_) AS code));
         END IF;
     END IF;
     IF problem IS NOT NULL THEN
@@ -485,12 +485,12 @@ CREATE FUNCTION refuse_change_of_field_in_use() RETURNS trigger LANGUAGE plpgsql
 DECLARE
     reader text;
     used jsonpath := '$.**.field ? (@ == $name)';
-    name jsonb := jsonb_build_object('name', OLD.name);
+    asked jsonb := jsonb_build_object('name', OLD.name);
 BEGIN
     SELECT rule INTO reader FROM (
-        SELECT 'plan ' || id FROM rating_plans WHERE jsonb_path_exists(steps, used, name)
-        UNION ALL SELECT 'rule ' || code FROM discount_rules WHERE jsonb_path_exists(eligibility_rules, used, name)
-        UNION ALL SELECT 'rule ' || code FROM surcharge_rules WHERE jsonb_path_exists(trigger_conditions, used, name)
+        SELECT 'plan ' || id FROM rating_plans WHERE jsonb_path_exists(steps, used, asked)
+        UNION ALL SELECT 'rule ' || code FROM discount_rules WHERE jsonb_path_exists(eligibility_rules, used, asked)
+        UNION ALL SELECT 'rule ' || code FROM surcharge_rules WHERE jsonb_path_exists(trigger_conditions, used, asked)
     ) AS reading (rule) LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION '% reads the rating field %', reader, OLD.name

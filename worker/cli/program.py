@@ -19,6 +19,8 @@ from worker.cli import (
     mappings,
     queues,
     reconcile,
+    quotes,
+    rates,
     schema,
     services,
     system,
@@ -45,6 +47,8 @@ program.add_typer(jobs.program, name="jobs")
 program.add_typer(batches.program, name="batches")
 program.add_typer(queues.program, name="queues")
 program.add_typer(household.program, name="household")
+program.add_typer(quotes.program, name="quotes")
+program.add_typer(rates.program, name="rates")
 program.add_typer(clients.program, name="clients")
 program.add_typer(integrations.program, name="integrations")
 program.add_typer(mappings.program, name="mappings")

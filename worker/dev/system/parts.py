@@ -1,6 +1,7 @@
 """The programs a system is made of, as command lines."""
 
 import sys
+from collections.abc import Mapping
 
 from worker.dev.system.child import Program
 
@@ -21,6 +22,13 @@ def verification_worker(number: int, *, events: bool) -> Program:
     return _worker(name, "verification", "--pool", "threads", "--concurrency", str(THREADS), *more)
 
 
+def rating_worker() -> Program:
+    """Processes of their own for CPU work. Each takes a few ranges of quotes at a time: while one is rated, others are
+    read and written."""
+    options = ("--pool", "prefork", "--concurrency", "1", "--events")
+    return _worker("rating", "rating", *options, environment={"WORKER_CALLS_IN_FLIGHT": "4"})
+
+
 def maintenance_worker() -> Program:
     """One process, one job at a time: upkeep waits for its turn, and may use the CPU."""
     return _worker("maintenance", "maintenance", "--pool", "prefork", "--concurrency", "1", "--events")
@@ -39,12 +47,12 @@ def api(port: int) -> Program:
     return Program("api", _python("worker", "api", "--port", str(port)), grace_s=5)
 
 
-def _worker(name: str, queue: str, *options: str) -> Program:
+def _worker(name: str, queue: str, *options: str, environment: Mapping[str, str] | None = None) -> Program:
     # Gossip and mingle have workers talk to each other through Redis; ours meet in PostgreSQL.
     command = _celery(
         "worker", "--queues", queue, "--hostname", f"{name}@%h", *options, "--without-gossip", "--without-mingle"
     )
-    return Program(name, command, grace_s=15)
+    return Program(name, command, environment or {}, grace_s=15)
 
 
 def _celery(*arguments: str) -> tuple[str, ...]:

@@ -86,7 +86,8 @@ def _run(request: Request, is_embedded: bool, console: Console, interruption: In
     if sandbox_port is not None:
         supervisor.start(parts.sandbox(sandbox_port))
     numbers = range(1, request.workers + 1)
-    supervisor.start(*(parts.verification_worker(n, events=True) for n in numbers), parts.maintenance_worker())
+    supervisor.start(*(parts.verification_worker(n, events=True) for n in numbers))
+    supervisor.start(parts.rating_worker(), parts.maintenance_worker())
     supervisor.start(parts.beat(), parts.flower(flower_port, password), parts.api(api_port))
     announcements = [
         _Announcement(f"API      {_url(api_port)} (see /docs, /readyz)", partial(answers, api_port, "/readyz")),
