@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -15,14 +15,20 @@ CHECKOUT = Path(__file__).parents[2]
 
 @contextmanager
 def celery_worker(
-    settings: Settings, home: Path, *, app: str = "worker.app", variables: Mapping[str, str] = MappingProxyType({})
+    settings: Settings,
+    home: Path,
+    *,
+    app: str = "worker.app",
+    variables: Mapping[str, str] = MappingProxyType({}),
+    queue: str = "verification",
+    pool: Sequence[str] = ("-P", "threads", "-c", "8"),
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker for the verification queue, stopped with SIGTERM at the end if it still lives."""
+    """A worker for a queue, stopped with SIGTERM at the end if it still lives."""
     home.mkdir(parents=True, exist_ok=True)
     log = home / "worker.log"
     command = [
-        *(sys.executable, "-m", "celery", "-A", app, "worker", "-Q", "verification", "-P", "threads"),
-        *("-c", "8", "--without-gossip", "--without-mingle", "-l", "INFO"),
+        *(sys.executable, "-m", "celery", "-A", app, "worker", "-Q", queue, *pool),
+        *("--without-gossip", "--without-mingle", "-l", "INFO"),
     ]
     with log.open("ab") as out:
         process = subprocess.Popen(

@@ -34,3 +34,19 @@ def filed(sql: psycopg.Connection) -> psycopg.Connection:
     file_plan(sql)
     forget_jobs(sql)
     return sql
+
+
+@pytest.fixture
+def writes(database: DatabaseUrls) -> Iterator[psycopg.Connection]:
+    """Every premium that is written, by quote and plan version: a doubled one would be seen."""
+    with psycopg.connect(database.owner_url, autocommit=True) as owner:
+        owner.execute("CREATE TABLE premium_written (quote_id uuid, plan_version text)")
+        owner.execute("GRANT INSERT ON premium_written TO PUBLIC")
+        owner.execute(
+            "CREATE FUNCTION note_premium() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " INSERT INTO premium_written VALUES (NEW.id, NEW.plan_version); RETURN NULL; END $$"
+        )
+        owner.execute(
+            "CREATE TRIGGER note_premium AFTER UPDATE OF premium ON quotes FOR EACH ROW EXECUTE FUNCTION note_premium()"
+        )
+        yield owner

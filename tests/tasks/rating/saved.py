@@ -116,3 +116,8 @@ def run_all(engine: Engine, db: Database, connection: psycopg.Connection) -> Non
         if not run_due(engine, db, connection):
             return
     raise AssertionError("it goes on and on")
+
+
+def written(writes: psycopg.Connection) -> dict[UUID, int]:
+    """How often each quote's premium was written, by the fixture `writes`."""
+    return dict(writes.execute("SELECT quote_id, count(*) FROM premium_written GROUP BY quote_id").fetchall())

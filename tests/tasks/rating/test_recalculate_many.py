@@ -1,6 +1,5 @@
 """All quotes a filter means, in ranges: each is written once for a plan's version, whatever stops it on the way."""
 
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -9,7 +8,6 @@ import psycopg
 import pytest
 
 from tasks.rating import many, many_store
-from tests.conftest import DatabaseUrls
 from tests.tasks.rating.saved import (
     add_quote,
     add_quotes,
@@ -20,6 +18,7 @@ from tests.tasks.rating.saved import (
     quote_of,
     run_all,
     run_due,
+    written,
 )
 from worker.control import cancel, retry
 from worker.database import Database
@@ -33,26 +32,6 @@ MANY, RANGE = "rating.recalculate_many", "rating.recalculate_range"
 @pytest.fixture(autouse=True)
 def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(many_store, "RANGE", 4)
-
-
-@pytest.fixture
-def writes(database: DatabaseUrls) -> Iterator[psycopg.Connection]:
-    """Every premium that is written, by quote and plan version: a doubled one would be seen."""
-    with psycopg.connect(database.owner_url, autocommit=True) as owner:
-        owner.execute("CREATE TABLE premium_written (quote_id uuid, plan_version text)")
-        owner.execute("GRANT INSERT ON premium_written TO PUBLIC")
-        owner.execute(
-            "CREATE FUNCTION note_premium() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-            " INSERT INTO premium_written VALUES (NEW.id, NEW.plan_version); RETURN NULL; END $$"
-        )
-        owner.execute(
-            "CREATE TRIGGER note_premium AFTER UPDATE OF premium ON quotes FOR EACH ROW EXECUTE FUNCTION note_premium()"
-        )
-        yield owner
-
-
-def written(writes: psycopg.Connection) -> dict[UUID, int]:
-    return dict(writes.execute("SELECT quote_id, count(*) FROM premium_written GROUP BY quote_id").fetchall())
 
 
 def ask(db: Database, **asked: Any) -> UUID:
