@@ -47,7 +47,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """What one rule is worth. `rate` is the share of its base that was really taken."""
+    """What one rule is worth. `rate` is the filed share of its base, and what was really taken where it was capped or
+    a fixed amount."""
 
     rule: Rule
     amount: Decimal
@@ -89,5 +90,9 @@ def _worth(rule: Rule, base: Decimal, left: Decimal | None, rounding: Rounding) 
     amount = full if rule.max_amount is None else min(full, rule.max_amount)
     if left is not None:
         amount = min(amount, max(left, ZERO))
-    rate = (amount / base).quantize(_RATE) if base else ZERO
-    return Adjustment(rule, amount, rate, amount < full)
+    is_capped = amount < full
+    if rule.amount_type == "percentage" and not is_capped:
+        rate = rule.value / HUNDRED
+    else:
+        rate = (amount / base).quantize(_RATE) if base else ZERO
+    return Adjustment(rule, amount, rate, is_capped)

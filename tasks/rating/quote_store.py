@@ -1,7 +1,8 @@
 """Reads the quotes to rate, and writes what came of them.
 
 A row's `xmin` is its optimistic version: whoever changes a quote in any way changes it, also those who forget to count
-`version` up. A quote that was changed between reading and writing is left as it is, and done again.
+`version` up. A quote that was changed between reading and writing is left as it is, and done again. What a
+verification changes beside the row (driver, licence, vehicle) it asks to be rated again itself.
 """
 
 from collections.abc import Collection, Mapping, Sequence

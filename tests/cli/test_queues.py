@@ -44,6 +44,10 @@ def test_the_status_counts_what_waits_runs_and_is_held_and_who_listens(queues: W
         "verification": {
             "ready": 9, "due": 6, "held": 4, "running": 1, "workers": 2, "in_flight": 1, "calls_in_flight": 16,
         },
+        "rating": {
+            "ready": 0, "due": 0, "held": 0, "running": 0, "oldest_due": None, "workers": 0, "in_flight": 0,
+            "calls_in_flight": 0,
+        },
         "maintenance": {
             "ready": 0, "due": 0, "held": 0, "running": 0, "oldest_due": None, "workers": 1, "in_flight": 0,
             "calls_in_flight": 8,

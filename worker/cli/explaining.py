@@ -48,7 +48,7 @@ def _line(part: str, step: Mapping[str, Any], row: str) -> Line:
         row = f"{row}, bounded by state rule {step['bounded']}: filed as {step['filed']}"
     elif "rule" in step:
         row = f"{step['step']} rule {step['rule']}" + (", capped" if step.get("capped") else "")
-    factor = step.get("factor") or (f"{Decimal(step['rate']) * 100:f} %" if "rate" in step else "")
+    factor = step.get("factor") or (f"{(Decimal(step['rate']) * 100).normalize():f} %" if "rate" in step else "")
     return Line(part, name, step.get("key", ""), factor, Decimal(step["amount"]), Decimal(step["running"]), row)
 
 
