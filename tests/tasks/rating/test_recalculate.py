@@ -87,6 +87,17 @@ def test_facts_of_verified_rows_stand_over_what_was_said(
     assert recalculate(engine, db, filed, quote_id)["premium"] == 400
 
 
+def test_a_branded_title_is_rated_without_anybody_saying_so(
+    engine: Engine, db: Database, filed: psycopg.Connection
+) -> None:
+    filed.execute("UPDATE rating_plans SET steps = %s", ['[{"group": "brand", "field": "vehicle.is_branded"}]'])
+    filed.execute("UPDATE rate_tables SET other_factors = %s", ['{"brand": {"true": 1.15, "false": 1}}'])
+    quote_id = add_quote(filed, vehicle_info=None)
+    insert(filed, "vehicle", quote_id=quote_id, title_flags=["flood"])
+    insert(filed, "vehicle", quote_id=quote_id, title_flags=[])
+    assert recalculate(engine, db, filed, quote_id)["premium"] == 230 + 200
+
+
 @pytest.mark.parametrize("status", ["bound", "expired", "declined"])
 def test_a_closed_quote_keeps_its_premium(engine: Engine, db: Database, filed: psycopg.Connection, status: str) -> None:
     quote_id = add_quote(filed, premium="1.00")

@@ -102,7 +102,7 @@ def _run(request: Request, is_embedded: bool, console: Console, interruption: In
             _Announcement(f"Sandbox  {_url(sandbox_port)}", partial(accepts, sandbox_port)),
             _Announcement(
                 f"Workers  {request.workers} for verifications, 1 for rating, 1 for upkeep (logs in {home.logs})",
-                lambda: listeners(redis_url) > request.workers,
+                lambda: listeners(redis_url) >= request.workers + 2,
             ),
         ]
 

@@ -5,8 +5,8 @@ New functions and triggers: the tables are locked for milliseconds. What is stor
 
 from alembic import op
 
-revision = "017"
-down_revision = "016"
+revision = "018"
+down_revision = "017"
 branch_labels = None
 depends_on = None
 

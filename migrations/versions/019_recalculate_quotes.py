@@ -6,8 +6,8 @@ New functions and triggers, and an index over the few waiting jobs of one kind: 
 
 from alembic import op
 
-revision = "018"
-down_revision = "017"
+revision = "019"
+down_revision = "018"
 branch_labels = None
 depends_on = None
 
@@ -49,7 +49,8 @@ def downgrade() -> None:
 
 # All that a quote's premium depends on beside the plan, as one document without a name or a day of birth. What
 # verification found out stands over what was said: an entry of `drivers` or `vehicles` that names a row by its
-# `driver_id` or `vehicle_id` takes that row's facts. Without such entries the rows themselves are what is insured.
+# `driver_id` or `vehicle_id` takes that row's facts. Without any entries the rows themselves are what is insured. What
+# a title says against a vehicle is a fact each, `title_flood`.
 INPUTS = """
 CREATE FUNCTION quote_rating_inputs(p_quote quotes, p_as_of date) RETURNS jsonb LANGUAGE sql STABLE AS $$
     SELECT jsonb_build_object(
@@ -68,7 +69,12 @@ CREATE FUNCTION quote_rating_inputs(p_quote quotes, p_as_of date) RETURNS jsonb 
                 ) WITH ORDINALITY AS said (entry, number)
             ), found AS (
                 SELECT vehicle.id, jsonb_strip_nulls(jsonb_build_object(
-                    'model_year', vehicle.model_year, 'make', vehicle.make, 'model', vehicle.model)) AS facts
+                    'model_year', vehicle.model_year, 'make', vehicle.make, 'model', vehicle.model,
+                    'verification_status', vehicle.external_verification_status,
+                    'is_branded', jsonb_array_length(vehicle.title_flags) > 0
+                )) || coalesce((
+                    SELECT jsonb_object_agg('title_' || flag, true)
+                    FROM jsonb_array_elements_text(vehicle.title_flags) AS flag), '{}') AS facts
                 FROM vehicle WHERE vehicle.quote_id = p_quote.id
             )
             SELECT coalesce(jsonb_agg(item ORDER BY number), '[]') FROM (
@@ -106,11 +112,12 @@ REQUIRED_VERIFICATION = """
 CREATE FUNCTION required_verification(p_quote_id uuid, OUT request_id bigint, OUT request_status text)
 LANGUAGE sql STABLE AS $$
     SELECT id, request_status FROM (
-        SELECT DISTINCT ON (request.integration_id, request.driver_id) request.id, request.request_status
+        SELECT DISTINCT ON (request.integration_id, request.driver_id, request.vehicle_id, request.address_id)
+            request.id, request.request_status
         FROM integration_request AS request
         JOIN integration_configuration AS configuration ON configuration.id = request.configuration_id
         WHERE request.quote_id = p_quote_id AND configuration.is_required
-        ORDER BY request.integration_id, request.driver_id, request.id DESC
+        ORDER BY request.integration_id, request.driver_id, request.vehicle_id, request.address_id, request.id DESC
     ) AS newest
     WHERE request_status <> 'completed'
     ORDER BY request_status IN ('failed', 'timeout') DESC, id LIMIT 1

@@ -24,8 +24,8 @@ from migrations.columns import (
     uuid_id,
 )
 
-revision = "016"
-down_revision = "015"
+revision = "017"
+down_revision = "016"
 branch_labels = None
 depends_on = None
 
@@ -191,7 +191,11 @@ FIELDS = (
     ("vehicle.make", "text", "Make"),
     ("vehicle.model", "text", "Model"),
     ("vehicle.annual_miles", "number", "Miles a year"),
-    ("vehicle.title_brand", "text", "Brand of the title"),
+    ("vehicle.is_branded", "boolean", "The title says something against it"),
+    ("vehicle.title_obsolete", "boolean", "The title says it is obsolete"),
+    ("vehicle.title_hot_check", "boolean", "The title was paid for with a bad check"),
+    ("vehicle.title_government_owned", "boolean", "The title says the government owns it"),
+    ("vehicle.verification_status", "text", "What the verification of the vehicle found"),
     ("vehicle.anti_theft", "boolean", "Has an anti-theft device"),
     ("driver.class", "text", "Filed class"),
     ("driver.age", "number", "Age in years on the day the rates are taken from"),
