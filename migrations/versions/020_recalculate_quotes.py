@@ -6,8 +6,8 @@ New functions and triggers, and an index over the few waiting jobs of one kind: 
 
 from alembic import op
 
-revision = "019"
-down_revision = "018"
+revision = "020"
+down_revision = "019"
 branch_labels = None
 depends_on = None
 
