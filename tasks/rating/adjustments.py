@@ -8,8 +8,7 @@ whichever is more.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
-from uuid import UUID
+from typing import Literal, NamedTuple
 
 from models.vocabularies import RuleAmountType, RuleScope
 from tasks.rating.conditions import Condition
@@ -26,7 +25,7 @@ _RATE = Decimal("0.000001")
 class Rule:
     """`value` is percent or US dollars. `reads` are the fields it looks at, itself or through other rules."""
 
-    id: UUID
+    id: str
     code: str
     kind: Literal["discount", "surcharge"]
     amount_type: RuleAmountType
@@ -45,8 +44,7 @@ class Rule:
         return self.priority, self.code
 
 
-@dataclass(frozen=True, slots=True)
-class Adjustment:
+class Adjustment(NamedTuple):
     """What one rule is worth. `rate` is the filed share of its base, and what was really taken where it was capped or
     a fixed amount."""
 

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from tasks.rating.fields import Field, Scopes, as_key
 from tasks.rating.refusal import Refused
@@ -26,27 +26,21 @@ class Step:
     default: Decimal | None
     rules: Sequence[StateRule]
 
-    @property
-    def source(self) -> str:
-        """Where in a rate table its factors stand."""
-        column = f"{self.group}_factors" if self.group in OWN_COLUMNS else f"other_factors.{self.group}"
-        return column if self.factor is None else f"{column}.{self.factor}"
-
     def applies_to(self, coverage: str) -> bool:
         return self.coverages is None or coverage in self.coverages
 
 
 @dataclass(frozen=True, slots=True)
 class Keyed:
-    """Filed factors of one step in one rate table, by key. `bounds` are the keys as numbers, rising, where they are
-    lower bounds."""
+    """Filed factors of one step in one rate table, by key; `source` says where in the table. `bounds` are the keys as
+    numbers, rising, where they are lower bounds."""
 
-    factors: Mapping[str, Any]
+    source: str
+    factors: Mapping[str, Decimal]
     bounds: Sequence[tuple[Decimal, str]] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """`key` None: the plan's default. `filed` is what stood there before a state rule bounded it."""
 
     key: str | None
@@ -64,18 +58,20 @@ class Suppressed:
 
 def filed_factors(step: Step, table: Mapping[str, Any]) -> Keyed:
     """The step's factors in a row of `rate_tables`; empty where none are filed. Raises `Refused`."""
-    group = table[f"{step.group}_factors"] if step.group in OWN_COLUMNS else table["other_factors"].get(step.group, {})
-    factors = group if step.factor is None else group.get(step.factor, {})
-    if any(isinstance(value, dict) for value in factors.values()):
-        raise Refused(
-            "bad_plan", f"{step.source} of rate table {table['id']} holds several factors: the plan names none"
-        )
+    own = step.group in OWN_COLUMNS
+    group = table[f"{step.group}_factors"] if own else table["other_factors"].get(step.group, {})
+    given = group if step.factor is None else group.get(step.factor, {})
+    column = f"{step.group}_factors" if own else f"other_factors.{step.group}"
+    source = column if step.factor is None else f"{column}.{step.factor}"
+    if any(isinstance(value, dict) for value in given.values()):
+        raise Refused("bad_plan", f"{source} of rate table {table['id']} holds several factors: the plan names none")
+    factors = {key: Decimal(value) for key, value in given.items()}
     if step.match == "exact":
-        return Keyed(factors)
+        return Keyed(source, factors)
     try:
-        return Keyed(factors, sorted((Decimal(key), key) for key in factors))
+        return Keyed(source, factors, sorted((Decimal(key), key) for key in factors))
     except InvalidOperation:
-        raise Refused("bad_plan", f"{step.source} of rate table {table['id']} has a key that is no number") from None
+        raise Refused("bad_plan", f"{source} of rate table {table['id']} has a key that is no number") from None
 
 
 def look_up(step: Step, coverage: str, filed: Keyed, scopes: Scopes, *, is_renewal: bool) -> Found | Suppressed:
@@ -95,23 +91,22 @@ def look_up(step: Step, coverage: str, filed: Keyed, scopes: Scopes, *, is_renew
     number = filed.factors.get(key) if key is not None else None
     if number is None:
         if step.default is None:
-            raise _missing(step, coverage, value)
+            raise _missing(step, filed.source, coverage, value)
         key, number = None, step.default
-    factor = filed_as = Decimal(number)
-    bound: StateRule | None = None
+    factor, bound = number, None
     for rule in step.rules:
         if (bounded := rule.bounded(factor, is_renewal=is_renewal)) != factor:
             factor, bound = bounded, rule
-    return Found(key, factor, filed_as, bound)
+    return Found(key, factor, number, bound)
 
 
-def _missing(step: Step, coverage: str, value: object) -> Refused:
+def _missing(step: Step, source: str, coverage: str, value: object) -> Refused:
     if value is None:
         return Refused(
             "missing_input", f"the quote lacks {step.field.full_name}, which {step.name} of {coverage} is rated by"
         )
     return Refused(
         "missing_factor",
-        f"{step.source} of coverage {coverage} has no factor for this {step.field.full_name}",
+        f"{source} of coverage {coverage} has no factor for this {step.field.full_name}",
         f"{step.field.full_name} is {value}",
     )

@@ -32,13 +32,15 @@ class Field:
         value = None if scope is None else scope.get(self.name)
         if value is None:
             return None
+        if self.value_type == "text" and isinstance(value, str):  # most are: look no further
+            return value
         is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
         match self.value_type:
             case "number" if is_number:
                 return Decimal(value)
             case "boolean" if isinstance(value, bool):
                 return value
-            case "text" | "date" if isinstance(value, str):
+            case "date" if isinstance(value, str):
                 return value
             case "text" if is_number:  # a limit of 100000, a territory of 7
                 return as_key(Decimal(value))

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
-from uuid import UUID
 
 from models.vocabularies import RatingFieldType
 from tasks.rating.adjustments import Rule
@@ -109,7 +108,7 @@ def _money(value: Any) -> Decimal | None:
 
 def _state_rule(row: Row) -> StateRule:
     low, high = _money(row["min_factor"]), _money(row["max_factor"])
-    return StateRule(UUID(row["id"]), row["factor"], row["restriction"], low, high)
+    return StateRule(row["id"], row["factor"], row["restriction"], low, high)
 
 
 def _step(given: Row, state_rules: Sequence[StateRule], types: Mapping[str, RatingFieldType]) -> Step:
@@ -156,7 +155,7 @@ def _rules(
     for kind, row in sorted(given, key=lambda pair: (pair[1]["priority"], pair[1]["code"])):
         reads = _reads(row["code"], conditions)
         rules[row["code"]] = Rule(
-            id=UUID(row["id"]),
+            id=row["id"],
             code=row["code"],
             kind=kind,
             amount_type=row[f"{kind}_type"],

@@ -121,7 +121,7 @@ class _Chain:
             allowed = []
             for rule in meant:
                 if forbidden := forbidding(rule.rules, is_renewal=is_renewal):
-                    self.move(self.running, step=rule.kind, code=rule.code, suppressed=str(forbidden.id))
+                    self.move(self.running, step=rule.kind, code=rule.code, suppressed=forbidden.id)
                 else:
                     allowed.append(rule)
             found += adjustments(allowed, factored, cap, rounding)
@@ -132,7 +132,7 @@ class _Chain:
                 self.running + amount,
                 step=one.rule.kind,
                 code=one.rule.code,
-                rule=str(one.rule.id),
+                rule=one.rule.id,
                 rate=f"{one.rate:f}",
                 **facts,
             )
@@ -175,13 +175,13 @@ def _coverage(inputs: QuoteInputs, plan: Plan, table: RateTable, pair: Pair) -> 
     for step, filed in table.steps:
         found = look_up(step, table.coverage, filed, scopes, is_renewal=inputs.is_renewal)
         if isinstance(found, Suppressed):
-            chain.move(chain.running, step=step.name, suppressed=str(found.rule.id), why=found.rule.restriction)
+            chain.move(chain.running, step=step.name, suppressed=found.rule.id, why=found.rule.restriction)
             continue
         facts: Line = {"key": "(default)" if found.key is None else found.key, "factor": f"{found.factor:f}"}
         if found.rule is not None:
-            facts |= {"filed": f"{found.filed:f}", "bounded": str(found.rule.id), "why": found.rule.restriction}
+            facts |= {"filed": f"{found.filed:f}", "bounded": found.rule.id, "why": found.rule.restriction}
         after = table.step_rounding(chain.running * found.factor)
-        chain.move(after, step=step.name, source=step.source, **facts)
+        chain.move(after, step=step.name, source=filed.source, **facts)
     chain.adjust(plan, scopes, table.step_rounding, "coverage", is_renewal=inputs.is_renewal)
     chain.close(table.final_rounding, table.min_premium, table.max_premium)
     return chain

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from uuid import UUID
 
 from models.vocabularies import RatingRestriction
 
@@ -16,7 +15,7 @@ class StateRule:
     """`factor` is the name of a group, of a factor, or of what they read: `credit` is also `credit_tier`, though not
     `driver` also `driver_count`."""
 
-    id: UUID
+    id: str
     factor: str
     restriction: RatingRestriction
     min_factor: Decimal | None
