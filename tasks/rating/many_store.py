@@ -63,9 +63,9 @@ _REOPEN = text(
 
 _PLAN = text(
     f"""
-    INSERT INTO job (kind, queue, tenant, priority, args, parent_id, batch_id)
+    INSERT INTO job (kind, queue, tenant, priority, args, parent_id)
     SELECT 'rating.recalculate_range', whole.queue, whole.tenant, whole.priority,
-        whole.args || jsonb_build_object('first', ids[1], 'last', ids[cardinality(ids)]), whole.id, whole.id
+        whole.args || jsonb_build_object('first', ids[1], 'last', ids[cardinality(ids)]), whole.id
     FROM job AS whole, (
         SELECT array_agg(id ORDER BY id) AS ids
         FROM (SELECT id, (row_number() OVER (ORDER BY id) - 1) / :size AS range FROM quotes WHERE {_FILTER}) AS numbered

@@ -24,8 +24,8 @@ from migrations.columns import (
     uuid_id,
 )
 
-revision = "017"
-down_revision = "016"
+revision = "021"
+down_revision = "020"
 branch_labels = None
 depends_on = None
 

@@ -6,8 +6,8 @@ New functions and triggers, and an index over the few waiting jobs of one kind: 
 
 from alembic import op
 
-revision = "020"
-down_revision = "019"
+revision = "024"
+down_revision = "023"
 branch_labels = None
 depends_on = None
 

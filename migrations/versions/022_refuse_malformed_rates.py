@@ -5,8 +5,8 @@ New functions and triggers: the tables are locked for milliseconds. What is stor
 
 from alembic import op
 
-revision = "018"
-down_revision = "017"
+revision = "022"
+down_revision = "021"
 branch_labels = None
 depends_on = None
 

@@ -6,8 +6,8 @@ New functions and triggers: the tables are locked for milliseconds. What is stor
 
 from alembic import op
 
-revision = "019"
-down_revision = "018"
+revision = "023"
+down_revision = "022"
 branch_labels = None
 depends_on = None
 
