@@ -134,16 +134,13 @@ LANGUAGE sql STABLE AS $$
 $$
 """
 
-# A quote that is closed keeps its premium: the function says so, and nothing is done. Where rating is not installed,
-# nobody has to be told.
+# A quote that is closed keeps its premium: the function of revision 027 says so, and nothing is done.
 RECALCULATE_CHANGED_QUOTES = """
 CREATE FUNCTION recalculate_changed_quotes(p_rows jsonb) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
-    IF to_regprocedure('enqueue_quote_recalculation(uuid, text, text, integer, text)') IS NOT NULL THEN
-        PERFORM enqueue_quote_recalculation(given.quote, 'verification', given.tenant)
-        FROM jsonb_to_recordset(p_rows) AS given (quote uuid, tenant text) ORDER BY given.quote;
-    END IF;
+    PERFORM enqueue_quote_recalculation(given.quote, 'verification', given.tenant)
+    FROM jsonb_to_recordset(p_rows) AS given (quote uuid, tenant text) ORDER BY given.quote;
 END
 $$
 """

@@ -60,7 +60,8 @@ _INPUTS = text(
     FROM driver LEFT JOIN license ON license.id = driver.license_id LEFT JOIN address ON address.id = driver.address_id
     WHERE driver.id = ANY(CAST(:drivers AS bigint[])) AND driver.quote_id IS NOT NULL
     UNION ALL
-    SELECT 'vehicle ' || id, quote_id, md5(ROW(model_year, make, model, title_flags)::text)
+    SELECT 'vehicle ' || id, quote_id, md5(ROW(
+        model_year, make, model, external_verification_status, title_flags)::text)
     FROM vehicle WHERE id = ANY(CAST(:vehicles AS bigint[])) AND quote_id IS NOT NULL
     """
 )

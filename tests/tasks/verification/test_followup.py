@@ -2,39 +2,21 @@
 
 from typing import Any
 
-import psycopg
 import pytest
 from sqlalchemy import text
 
 from tasks.verification.drivers.question import DriverQuestion
-from tests.conftest import DatabaseUrls
 from tests.tasks.verification.test_sharing import Platform, platform
 from tests.tasks.verification.test_store import answered
 
 __all__ = ["platform"]  # a fixture
 
-# What the rating jobs bring; it stands in where a database is without them.
-RATING = """
-    CREATE FUNCTION enqueue_quote_recalculation(p_quote_id uuid, p_reason text DEFAULT 'asked',
-        p_tenant text DEFAULT 'system', p_priority integer DEFAULT 4, p_idempotency_key text DEFAULT NULL)
-    RETURNS void LANGUAGE sql AS $$
-        INSERT INTO job (kind, queue, tenant, args) VALUES ('rating.recalculate', 'rating', p_tenant,
-            jsonb_build_object('quote_id', p_quote_id, 'reason', p_reason))
-    $$
-"""
-EXISTS = "SELECT to_regprocedure('enqueue_quote_recalculation(uuid, text, text, integer, text)') IS NOT NULL"
-
 
 @pytest.fixture
-def quote(platform: Platform, database: DatabaseUrls) -> str:
-    """A quote, and where rating is."""
-    with psycopg.connect(database.owner_url) as owner:
-        row = owner.execute(EXISTS).fetchone()
-        if row == (False,):
-            owner.execute(RATING)
-        row = owner.execute("INSERT INTO quotes (product_type, state) VALUES ('auto', 'TX') RETURNING id").fetchone()
-        assert row is not None
-        return str(row[0])
+def quote(platform: Platform) -> str:
+    insert = text("INSERT INTO quotes (product_type, state) VALUES ('auto', 'TX') RETURNING id")
+    with platform.db.transaction() as connection:
+        return str(connection.execute(insert).scalar_one())
 
 
 def run(platform: Platform, *drivers: int, **said: Any) -> None:

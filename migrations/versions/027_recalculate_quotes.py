@@ -6,8 +6,8 @@ New functions and triggers, and an index over the few waiting jobs of one kind: 
 
 from alembic import op
 
-revision = "024"
-down_revision = "023"
+revision = "027"
+down_revision = "026"
 branch_labels = None
 depends_on = None
 

@@ -6,8 +6,8 @@ New functions and triggers: the tables are locked for milliseconds. What is stor
 
 from alembic import op
 
-revision = "023"
-down_revision = "022"
+revision = "026"
+down_revision = "025"
 branch_labels = None
 depends_on = None
 

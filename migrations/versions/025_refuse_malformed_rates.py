@@ -5,8 +5,8 @@ New functions and triggers: the tables are locked for milliseconds. What is stor
 
 from alembic import op
 
-revision = "022"
-down_revision = "021"
+revision = "025"
+down_revision = "024"
 branch_labels = None
 depends_on = None
 

@@ -24,8 +24,8 @@ from migrations.columns import (
     uuid_id,
 )
 
-revision = "021"
-down_revision = "020"
+revision = "024"
+down_revision = "023"
 branch_labels = None
 depends_on = None
 
