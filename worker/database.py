@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, even
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError, TimeoutError
 
 from worker.errors import Misconfigured
-from worker.settings import Settings
+from worker.settings import DatabaseSettings
 
 _NOT_MIGRATED = ("42P01", "42883")  # undefined table, undefined function
 AFTER_COMMIT = "after_commit"
@@ -21,7 +21,7 @@ AFTER_COMMIT = "after_commit"
 class Database:
     """Connections of the application's role. Threads may share it; processes may not."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: DatabaseSettings) -> None:
         self.engine: Engine = create_engine(
             settings.application_url,
             pool_size=settings.database_pool_size,
@@ -38,12 +38,23 @@ class Database:
         )
         event.listen(self.engine, "handle_error", _hide_values)
         event.listen(self.engine, "handle_error", _leave_standby)
+        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A connection in a transaction: committed at the end, rolled back by an exception."""
         actions: list[Callable[[], None]] = []
         with self.engine.begin() as connection:
+            yield connection.execution_options(**{AFTER_COMMIT: actions})
+        for action in actions:
+            action()
+
+    @contextmanager
+    def single_statements(self) -> Iterator[Connection]:
+        """A connection on which each statement is a transaction of its own: one round trip, where one in a transaction
+        takes three."""
+        actions: list[Callable[[], None]] = []
+        with self._autocommit.connect() as connection:
             yield connection.execution_options(**{AFTER_COMMIT: actions})
         for action in actions:
             action()
@@ -71,10 +82,16 @@ def _leave_standby(context: ExceptionContext) -> None:
 
 def after_commit(connection: Connection, action: Callable[[], None]) -> bool:
     """Have `action` called once the transaction has committed; False if it was not begun by `Database.transaction`."""
-    actions: list[Callable[[], None]] | None = connection.get_execution_options().get(AFTER_COMMIT)
+    actions = actions_after_commit(connection)
     if actions is not None:
         actions.append(action)
     return actions is not None
+
+
+def actions_after_commit(connection: Connection) -> list[Callable[[], None]] | None:
+    """What is to be called once the transaction has committed; None if `Database.transaction` did not begin it."""
+    actions: list[Callable[[], None]] | None = connection.get_execution_options().get(AFTER_COMMIT)
+    return actions
 
 
 DATABASE_ERRORS = (DBAPIError, TimeoutError)

@@ -2,33 +2,34 @@
 
 The job exists if and only if that transaction commits. After the commit a hint is sent; if the broker is away, nothing
 fails and the dispatcher finds the row a second later. Bad input raises `BadRequest` and leaves the transaction usable.
+Without a session the job has a transaction of its own, on the database that DATABASE_URL names. Within an
+`AsyncSession`: `await session.run_sync(enqueue_verification, integration=...)`.
+
+Light on purpose, because every upstream application loads it: what only a call needs is imported by the call.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import json
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache
-from itertools import groupby
-from operator import itemgetter
-from typing import Any, Literal
-from uuid import UUID, uuid4
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, event, text
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Session
-
-from worker.database import after_commit
+from worker.commit_hints import hint_after_commit
 from worker.errors import BadRequest
-from worker.hints import MESSAGE_MAX, Hints
-from worker.job import Kind
-from worker.settings import load_broker_url
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, TextClause
+    from sqlalchemy.orm import Session
+
+    from worker.database import Database
+    from worker.job import Kind
+
 
 VehicleSearchKey = Literal["vin", "plate"]
-
-HINTS_AT_ENQUEUE = 200
-"""With so many messages in the broker, enqueue sends no more: the dispatcher refills the window in fair order."""
-
-
 How = Literal["new", "joined", "cached", "repeated"]
 """The provider is asked; the same question is under way; its answer is here; the job of this idempotency key."""
 
@@ -53,7 +54,7 @@ class EnqueuedVerification(Enqueued):
 
 
 def enqueue_verification(
-    session: Session | Connection,
+    session: "Session | Connection | None" = None,
     *,
     integration: str,
     driver_id: int | None = None,
@@ -91,48 +92,45 @@ def enqueue_verification(
     bad_search_by, unknown_quote, unknown_producer, unknown_program, no_configuration, configuration_error,
     idempotency_conflict, bad_priority, bad_deadline, bad_correlation_id or forbidden; nothing is written then.
     """
-    row = session.execute(
-        _VERIFICATION,
-        {
-            "integration": integration,
-            "driver_id": driver_id,
-            "vehicle_id": vehicle_id,
-            "address_id": address_id,
-            "search_by": search_by,
-            "quote_id": quote_id,
-            "producer": producer,
-            "program": program,
-            "environment": environment,
-            "tenant": tenant,
-            "priority": priority,
-            "deadline": deadline,
-            "idempotency_key": idempotency_key,
-            "correlation_id": correlation_id,
-            "force": force,
-            "groups": None if groups is None else sorted(groups),
-        },
-    ).one()
-    if row.problem_code is not None:
-        raise BadRequest(row.problem_code, f"{row.problem[0].upper()}{row.problem[1:]}.")
-    if row.is_new:
-        _hint_after_commit(session, "verification", "verification.verify", row.job_id)
+    values = {
+        "integration": integration,
+        "driver_id": driver_id,
+        "vehicle_id": vehicle_id,
+        "address_id": address_id,
+        "search_by": search_by,
+        "quote_id": quote_id,
+        "producer": producer,
+        "program": program,
+        "environment": environment,
+        "tenant": tenant,
+        "priority": priority,
+        "deadline": deadline,
+        "idempotency_key": idempotency_key,
+        "correlation_id": correlation_id,
+        "force": force,
+        "groups": None if groups is None else sorted(groups),
+    }
+    with transaction_of(session) as session:
+        row = session.execute(statement(_VERIFICATION), values).one()
+        if row.problem_code is not None:
+            raise BadRequest(row.problem_code, f"{row.problem[0].upper()}{row.problem[1:]}.")
+        if row.is_new:
+            hint_after_commit(session, [("verification", "verification.verify", row.job_id)])
     return EnqueuedVerification(row.job_id, row.is_new, row.request_id, row.how)
 
 
-_VERIFICATION = text(
-    """
+_VERIFICATION = """
     SELECT * FROM try_enqueue_verification(
         :integration, :driver_id, :quote_id, :producer, :program, :environment, :tenant, :priority,
         CAST(:deadline AS interval), :idempotency_key, :correlation_id, p_vehicle_id => :vehicle_id,
         p_address_id => :address_id, p_search_by => :search_by, p_force => :force,
         p_groups => CAST(:groups AS text[])
     )
-    """
-)
+"""
 
 
 def enqueue_recalculation(
-    session: Session | Connection,
+    session: "Session | Connection | None" = None,
     *,
     quote_id: UUID,
     reason: str = "asked",
@@ -146,26 +144,23 @@ def enqueue_recalculation(
     job. Raises `BadRequest` with code unknown_quote, quote_closed (bound, expired and declined quotes keep their
     premium), bad_reason, bad_priority or idempotency_conflict; nothing is written then.
     """
-    row = session.execute(
-        _RECALCULATION,
-        {
-            "quote_id": quote_id,
-            "reason": reason,
-            "tenant": tenant,
-            "priority": priority,
-            "idempotency_key": idempotency_key,
-        },
-    ).one()
-    return _enqueued(session, row, "rating.recalculate")
+    values = {
+        "quote_id": quote_id,
+        "reason": reason,
+        "tenant": tenant,
+        "priority": priority,
+        "idempotency_key": idempotency_key,
+    }
+    return _ask_for_rating(session, "rating.recalculate", _RECALCULATION, values)
 
 
-_RECALCULATION = text(
-    "SELECT * FROM enqueue_quote_recalculation(:quote_id, :reason, :tenant, :priority, :idempotency_key)"
-)
+_RECALCULATION = """
+    SELECT * FROM enqueue_quote_recalculation(:quote_id, :reason, :tenant, :priority, :idempotency_key)
+"""
 
 
 def enqueue_recalculations(
-    session: Session | Connection,
+    session: "Session | Connection | None" = None,
     *,
     state: str | None = None,
     product_type: str | None = None,
@@ -183,44 +178,41 @@ def enqueue_recalculations(
     `progress` says what would change; `drafts`, ids of rows of the rating tables, then count as active. Raises
     `BadRequest` with code bad_state, bad_product, bad_dates, bad_reason, bad_priority, not_active or unknown_draft.
     """
-    row = session.execute(
-        _RECALCULATIONS,
-        {
-            "state": state,
-            "product_type": product_type,
-            "since": since,
-            "until": until,
-            "reason": reason,
-            "dry_run": dry_run,
-            "drafts": list(drafts),
-            "tenant": tenant,
-            "priority": priority,
-        },
-    ).one()
-    return _enqueued(session, row, "rating.recalculate_many")
+    values = {
+        "state": state,
+        "product_type": product_type,
+        "since": since,
+        "until": until,
+        "reason": reason,
+        "dry_run": dry_run,
+        "drafts": list(drafts),
+        "tenant": tenant,
+        "priority": priority,
+    }
+    return _ask_for_rating(session, "rating.recalculate_many", _RECALCULATIONS, values)
 
 
-_RECALCULATIONS = text(
-    """
+_RECALCULATIONS = """
     SELECT * FROM enqueue_quotes_recalculation(
         :state, :product_type, CAST(:since AS date), CAST(:until AS date), :reason, :dry_run, CAST(:drafts AS uuid[]),
         :tenant, :priority
     )
-    """
-)
+"""
 
 
-def _enqueued(session: Session | Connection, row: Any, kind: str) -> Enqueued:
-    if row.problem_code is not None:
-        raise BadRequest(row.problem_code, f"{row.problem[0].upper()}{row.problem[1:]}.")
-    if row.is_new:
-        _hint_after_commit(session, "rating", kind, row.job_id)
+def _ask_for_rating(session: "Session | Connection | None", kind: str, sql: str, values: Mapping[str, Any]) -> Enqueued:
+    with transaction_of(session) as session:
+        row = session.execute(statement(sql), values).one()
+        if row.problem_code is not None:
+            raise BadRequest(row.problem_code, f"{row.problem[0].upper()}{row.problem[1:]}.")
+        if row.is_new:
+            hint_after_commit(session, [("rating", kind, row.job_id)])
     return Enqueued(row.job_id, row.is_new)
 
 
 def enqueue(
-    session: Session | Connection,
-    kind: Kind,
+    session: "Session | Connection | None",
+    kind: "Kind",
     args: Mapping[str, Any] | None = None,
     *,
     tenant: str = "system",
@@ -230,105 +222,54 @@ def enqueue(
     idempotency_key: str | None = None,
 ) -> Enqueued:
     """Ask for a job of any declared kind. `args` are ids and plain values, never personal data."""
-    row = session.execute(
-        _JOB,
-        {
-            "kind": kind.name,
-            "queue": kind.queue,
-            "args": dict(args or {}),
-            "tenant": tenant,
-            "priority": priority,
-            "run_at": run_at,
-            "max_attempts": kind.max_attempts,
-            "idempotency_key": idempotency_key,
-            "scheduled_for": scheduled_for,
-        },
-    ).one()
-    if row.is_new and run_at is None:
-        _hint_after_commit(session, kind.queue, kind.name, row.job_id)
+    values = {
+        "kind": kind.name,
+        "queue": kind.queue,
+        "args": json.dumps(dict(args or {})),
+        "tenant": tenant,
+        "priority": priority,
+        "run_at": run_at,
+        "max_attempts": kind.max_attempts,
+        "idempotency_key": idempotency_key,
+        "scheduled_for": scheduled_for,
+    }
+    with transaction_of(session) as session:
+        row = session.execute(statement(_JOB), values).one()
+        if row.is_new and run_at is None:
+            hint_after_commit(session, [(kind.queue, kind.name, row.job_id)])
     return Enqueued(row.job_id, row.is_new)
 
 
-_JOB = text(
-    """
-    SELECT job_id, is_new FROM enqueue_job(
-        :kind, :queue, :args, p_tenant => :tenant, p_priority => :priority, p_run_at => :run_at,
+_JOB = """
+    SELECT job_id, is_new FROM insert_job(
+        :kind, :queue, CAST(:args AS jsonb), p_tenant => :tenant, p_priority => :priority, p_run_at => :run_at,
         p_max_attempts => :max_attempts, p_idempotency_key => :idempotency_key, p_scheduled_for => :scheduled_for
     )
-    """
-).bindparams(bindparam("args", type_=JSONB))
+"""
 
 
-def enqueue_many(
-    session: Session | Connection,
-    kind: Kind,
-    args: Sequence[Mapping[str, Any]],
-    *,
-    tenant: str = "system",
-    priority: int = 4,
-) -> list[UUID]:
-    """Ask for a job of a kind for each of `args`, in one statement; gives their ids in the same order.
-
-    For thousands: the dispatcher finds them, no hints are sent.
-    """
-    ids = [uuid4() for _ in args]
-    jobs = [{"id": str(job_id), "args": dict(values)} for job_id, values in zip(ids, args, strict=True)]
-    values = {
-        "kind": kind.name, "queue": kind.queue, "tenant": tenant, "priority": priority,
-        "max_attempts": kind.max_attempts, "jobs": jobs,
-    }  # fmt: skip
-    session.execute(_JOBS, values)
-    return ids
-
-
-_JOBS = text(
-    """
-    INSERT INTO job (id, kind, queue, tenant, priority, max_attempts, args)
-    SELECT id, :kind, :queue, :tenant, :priority, :max_attempts, args
-    FROM jsonb_to_recordset(:jobs) AS job (id uuid, args jsonb)
-    """
-).bindparams(bindparam("jobs", type_=JSONB))
-
-
-def _hint_after_commit(session: Session | Connection, queue: str, kind: str, job_id: UUID) -> None:
-    """A plain connection of the caller's own says nothing about its commit: there the dispatcher finds the row."""
-    if isinstance(session, Connection):
-        after_commit(session, lambda: _send_hints([(queue, kind, job_id)]))
+@contextmanager
+def transaction_of(session: "Session | Connection | None") -> Iterator["Session | Connection"]:
+    """The caller's, or without one a transaction that commits at the end."""
+    if session is not None:
+        yield session
         return
-    if _PENDING not in session.info:
-        session.info[_PENDING] = []
-        event.listen(session, "after_commit", _on_commit)
-        event.listen(session, "after_soft_rollback", _on_rollback)
-    session.info[_PENDING].append((queue, kind, job_id))
+    with _database(os.getpid()).transaction() as connection:
+        yield connection
 
 
-_PENDING = "jobs to hint at after the commit"
+@cache
+def _database(process: int) -> "Database":
+    """Of this process: connections opened before a fork belong to the parent."""
+    from worker.database import Database
+    from worker.settings import load_database_settings
+
+    return Database(load_database_settings())
 
 
-def _on_commit(session: Session) -> None:
-    if session.in_nested_transaction():
-        return  # SQLAlchemy calls this for a released savepoint too; the outer transaction may still roll back
-    pending, session.info[_PENDING] = session.info[_PENDING], []
-    _send_hints(pending)
+@cache
+def statement(sql: str) -> "TextClause":
+    """SQL, prepared at its first use: importing SQLAlchemy takes longer than all else here."""
+    from sqlalchemy import text
 
-
-def _on_rollback(session: Session, _: object) -> None:
-    """After a savepoint's rollback the hints of the outer part stay: one too many is refused, none is lost."""
-    if not session.in_transaction():
-        session.info[_PENDING] = []
-
-
-def _send_hints(pending: list[tuple[str, str, UUID]]) -> None:
-    if (broker_url := load_broker_url()) is None:
-        return
-    hints = _hints(broker_url)
-    for (queue, kind), jobs in groupby(sorted(pending), key=itemgetter(0, 1)):
-        depth = hints.depth(queue)
-        if depth is None or depth >= HINTS_AT_ENQUEUE:
-            continue
-        ids = [job_id for _, _, job_id in jobs]
-        for start in range(0, len(ids), MESSAGE_MAX):
-            hints.send(queue, kind, ids[start : start + MESSAGE_MAX])
-
-
-_hints = cache(Hints)
+    return text(sql)

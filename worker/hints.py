@@ -32,6 +32,8 @@ _AWAY = (OSError, KombuError, RedisError)
 class Hints:
     """A publisher for one process; threads may share it."""
 
+    message_max = MESSAGE_MAX
+
     def __init__(self, broker_url: str) -> None:
         self._app = Celery("hints", set_as_current=False)
         configuration = celery_configuration(broker_url)

@@ -6,9 +6,9 @@ in the same directory talks to the same servers, and whoever sets `DATABASE_URL`
 """
 
 import os
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -22,13 +22,32 @@ def home_directory() -> Path:
     return Path(os.environ.get("WORKER_HOME", ".worker")).absolute()
 
 
-class Settings(BaseSettings):
-    """One frozen object a process. Each field is one environment variable, named by its alias or `WORKER_<FIELD>`."""
+class DatabaseSettings(BaseSettings):
+    """What an application needs that only asks for jobs, in transactions of their own. It has no keys."""
 
     model_config = SettingsConfigDict(env_prefix="WORKER_", frozen=True, extra="ignore", populate_by_name=True)
 
     database_url: SecretStr = Field(alias="DATABASE_URL")
     """postgresql://user:password@host:port/name, PostgreSQL 15 or newer; a role that owns nothing will do."""
+
+    database_pool_size: int = Field(4, ge=2, le=100)
+    """Database connections of one process: two write, one renews leases, one dispatches."""
+
+    @field_validator("database_url", "migration_database_url", check_fields=False)
+    @classmethod
+    def _is_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and _scheme(url) not in ("postgresql", "postgres", "postgresql+psycopg"):
+            raise ValueError("must begin with postgresql://")
+        return url
+
+    @property
+    def application_url(self) -> str:
+        """DATABASE_URL in SQLAlchemy's form, with the psycopg 3 driver."""
+        return _with_driver(self.database_url)
+
+
+class Settings(DatabaseSettings):
+    """One frozen object a process. Each field is one environment variable, named by its alias or `WORKER_<FIELD>`."""
 
     migration_database_url: SecretStr | None = Field(None, alias="MIGRATION_DATABASE_URL")
     """The same database as the role that owns the tables. Not set: DATABASE_URL's role owns them."""
@@ -47,9 +66,6 @@ class Settings(BaseSettings):
 
     calls_in_flight: int = Field(128, ge=1, le=10_000)
     """Jobs that one worker process works on at the same time."""
-
-    database_pool_size: int = Field(4, ge=2, le=100)
-    """Database connections of one process: two write, one renews leases, one dispatches."""
 
     lease_s: float = Field(30, ge=1, allow_inf_nan=False)
     """A running job belongs to its worker for this long without renewal."""
@@ -74,13 +90,6 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] = "console"
 
-    @field_validator("database_url", "migration_database_url")
-    @classmethod
-    def _is_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and _scheme(url) not in ("postgresql", "postgres", "postgresql+psycopg"):
-            raise ValueError("must begin with postgresql://")
-        return url
-
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, url: SecretStr) -> SecretStr:
@@ -93,11 +102,6 @@ class Settings(BaseSettings):
         if self.renew_every_s * 2 > self.lease_s:
             raise ValueError("WORKER_RENEW_EVERY_S must be at most half of WORKER_LEASE_S")
         return self
-
-    @property
-    def application_url(self) -> str:
-        """DATABASE_URL in SQLAlchemy's form, with the psycopg 3 driver."""
-        return _with_driver(self.database_url)
 
     @property
     def migration_url(self) -> str:
@@ -135,8 +139,21 @@ def load_settings() -> Settings:
 
     Raises `Misconfigured` with one line for each thing that is missing or wrong; values are not repeated.
     """
+    return _load(Settings)
+
+
+@cache
+def load_database_settings() -> DatabaseSettings:
+    """The same for an application that only asks for jobs."""
+    return _load(DatabaseSettings)
+
+
+_Loaded = TypeVar("_Loaded", bound=DatabaseSettings)
+
+
+def _load(kind: type[_Loaded]) -> _Loaded:
     try:
-        return Settings(_env_file=home_directory() / "env")  # type: ignore[call-arg]  # pydantic fills the fields
+        return kind(_env_file=home_directory() / "env")  # type: ignore[call-arg]  # pydantic fills the fields
     except ValidationError as error:
         problems = "\n".join(f"  {_name(e['loc'])}: {e['msg']}" for e in error.errors())
         raise Misconfigured(
@@ -152,8 +169,21 @@ class _Broker(BaseSettings):
 
 
 def load_broker_url() -> str | None:
-    """The broker's address alone, for applications that only ask for jobs and need no other setting."""
-    broker = _Broker(_env_file=home_directory() / "env")  # type: ignore[call-arg]  # pydantic fills the fields
+    """The broker's address alone, for applications that only ask for jobs and need no other setting.
+
+    Asked at every enqueue, so it is read anew only where the environment or the file `env` has changed.
+    """
+    file = home_directory() / "env"
+    try:
+        written_at = file.stat().st_mtime_ns
+    except OSError:
+        written_at = 0
+    return _broker_url(file, written_at, os.environ.get("REDIS_URL"), os.environ.get("BROKER_URL"))
+
+
+@lru_cache(maxsize=8)
+def _broker_url(file: Path, written_at: int, *_given: str | None) -> str | None:
+    broker = _Broker(_env_file=file)  # type: ignore[call-arg]  # pydantic fills the fields
     return broker.broker_url or broker.redis_url
 
 

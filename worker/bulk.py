@@ -1,0 +1,146 @@
+"""Asking for many jobs at once: a handful of statements and a few messages, however many they are.
+
+Each job is checked and answered on its own. One that is refused does not stop the others, so a refusal is a value here
+and no exception.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from worker.commit_hints import hint_after_commit
+from worker.enqueue import Enqueued, EnqueuedVerification, statement, transaction_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.orm import Session
+
+    from worker.job import Kind
+
+ROWS_IN_A_STATEMENT = 10_000
+"""A statement is over in about a second, well within its timeout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """One to ask for; the fields are those of `enqueue_verification`."""
+
+    integration: str
+    driver_id: int
+    quote_id: UUID | None = None
+    producer: str | None = None
+    program: str | None = None
+    environment: str = "sandbox"
+    tenant: str | None = None
+    priority: int = 4
+    deadline: timedelta | None = None
+    idempotency_key: str | None = None
+    correlation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why one can't be asked for: a code of `enqueue_verification`, and a sentence."""
+
+    code: str
+    sentence: str
+
+
+def enqueue_verifications(
+    session: "Session | Connection | None", asked: Sequence[Verification]
+) -> list[EnqueuedVerification | Refused]:
+    """Ask for many verifications; gives what became of each, in their order.
+
+    With the same checks and the same rows as `enqueue_verification` for one after the other, in the caller's
+    transaction or one of their own.
+    """
+    results: list[EnqueuedVerification | Refused] = []
+    with transaction_of(session) as session:
+        for start in range(0, len(asked), ROWS_IN_A_STATEMENT):
+            chunk = asked[start : start + ROWS_IN_A_STATEMENT]
+            rows = session.execute(statement(_VERIFICATIONS), {"asked": json.dumps([_told(one) for one in chunk])})
+            found = [_result(row) for row in rows]
+            hint_after_commit(
+                session,
+                [
+                    ("verification", "verification.verify", one.job_id)
+                    for one in found
+                    if isinstance(one, EnqueuedVerification) and one.is_new
+                ],
+            )
+            results += found
+    return results
+
+
+_VERIFICATIONS = """
+    SELECT job_id, request_id, is_new, problem_code, problem
+    FROM try_enqueue_verifications(CAST(:asked AS jsonb)) ORDER BY n
+"""
+
+
+def _told(one: Verification) -> dict[str, Any]:
+    return {
+        "integration": one.integration,
+        "driver_id": one.driver_id,
+        "quote_id": None if one.quote_id is None else str(one.quote_id),
+        "producer": one.producer,
+        "program": one.program,
+        "environment": one.environment,
+        "tenant": one.tenant,
+        "priority": one.priority,
+        "deadline": None if one.deadline is None else f"{one.deadline.total_seconds()} s",
+        "idempotency_key": one.idempotency_key,
+        "correlation_id": one.correlation_id,
+    }
+
+
+def _result(row: Any) -> EnqueuedVerification | Refused:
+    if row.problem_code is not None:
+        return Refused(row.problem_code, f"{row.problem[0].upper()}{row.problem[1:]}.")
+    return EnqueuedVerification(row.job_id, row.is_new, row.request_id)
+
+
+def enqueue_many(
+    session: "Session | Connection | None",
+    kind: "Kind",
+    args: Sequence[Mapping[str, Any]],
+    *,
+    tenant: str = "system",
+    priority: int = 4,
+    idempotency_keys: Sequence[str | None] | None = None,
+) -> list[Enqueued]:
+    """Ask for many jobs of one declared kind, one for each of `args`; `idempotency_keys` go with them in order."""
+    keys = idempotency_keys if idempotency_keys is not None else [None] * len(args)
+    asked = [{"args": dict(one), "key": key} for one, key in zip(args, keys, strict=True)]
+    results: list[Enqueued] = []
+    with transaction_of(session) as session:
+        for start in range(0, len(asked), ROWS_IN_A_STATEMENT):
+            values = {
+                "kind": kind.name,
+                "queue": kind.queue,
+                "asked": json.dumps(asked[start : start + ROWS_IN_A_STATEMENT]),
+                "tenant": tenant,
+                "priority": priority,
+                "max_attempts": kind.max_attempts,
+            }
+            found = [Enqueued(row.job_id, row.is_new) for row in session.execute(statement(_JOBS), values)]
+            hint_after_commit(session, [(kind.queue, kind.name, one.job_id) for one in found if one.is_new])
+            results += found
+    return results
+
+
+# In the order of their keys, so that two bulks with the same ones can't wait for each other.
+_JOBS = """
+    WITH asked AS (
+        SELECT n, one -> 'args' AS args, one ->> 'key' AS key
+        FROM jsonb_array_elements(CAST(:asked AS jsonb)) WITH ORDINALITY AS given (one, n) ORDER BY key, n
+    ), inserted AS MATERIALIZED (
+        SELECT n, job_id, is_new FROM asked CROSS JOIN LATERAL insert_job(
+            :kind, :queue, args, p_tenant => :tenant, p_priority => CAST(:priority AS integer),
+            p_max_attempts => CAST(:max_attempts AS integer), p_idempotency_key => key)
+    )
+    SELECT job_id, is_new FROM inserted ORDER BY n
+"""
