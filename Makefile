@@ -76,9 +76,9 @@ recreate:
 # starts here starts dozens of processes, at the same time.
 .venv/.ready: pyproject.toml uv.lock $(STALE)
 	@[ -n "$$UV_CACHE_DIR" ] || mkdir -p "$${XDG_CACHE_HOME:-$$HOME/.cache}/uv" 2>/dev/null || export UV_NO_CACHE=1; \
-	$(UV) sync --frozen --no-install-project --compile-bytecode || { \
+	$(UV) sync --frozen --all-extras --no-install-project --compile-bytecode || { \
 	  echo "uv could not reach PyPI; trying pip, which follows this machine's pip configuration" >&2 && \
-	  $(UV) export --frozen --no-emit-project --output-file .venv/requirements.txt >/dev/null && \
+	  $(UV) export --frozen --all-extras --no-emit-project --output-file .venv/requirements.txt >/dev/null && \
 	  $(BIN)/python -m pip install --quiet --require-hashes --requirement .venv/requirements.txt; } && \
 	$(UV) pip install --offline --no-deps --no-build-isolation --python $(BIN)/python --editable .
 	@pwd > $@

@@ -44,7 +44,7 @@ def test_a_client_is_made_listed_and_disabled(clients: Worker, db: Database) -> 
         token = tokens.issue(connection, known.id, ["jobs:read"], Origin(None, None))
     assert said(clients("disable", made["client_id"])) == f"Disabled {made['client_id']}; 1 access token revoked.\n"
     with db.transaction() as connection:
-        assert tokens.caller(connection, token, Origin(None, None)) == Refused("revoked_token")
+        assert tokens.admit(connection, token, Origin(None, None)) == Refused("revoked_token")
     printed = said(clients("list"))
     assert "disabled" in printed
     assert made["client_secret"] not in printed

@@ -48,23 +48,17 @@ def authenticated(
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise _challenge(401, "an access token is needed, see POST /oauth2/token")
-    origin, scope = origin_of(request), needed.scope_str
-    wait_s = 0
-    with database_of(request).transaction() as connection:
-        found = tokens.caller(connection, token.strip(), origin)
-        if isinstance(found, Caller):
-            wait_s = limits.count(connection, found.id)
-            is_allowed = found.scopes >= set(needed.scopes)
-            if not is_allowed:
-                tokens.refuse(connection, found.id, "insufficient_scope", origin, token.strip())
-    # Only now, so that the transaction has committed what it counted and logged.
-    if isinstance(found, Refused):
-        raise _challenge(401, "the access token is unknown, expired or revoked", "invalid_token")
-    if wait_s:
-        raise limits.too_many(wait_s)
-    if not is_allowed:
-        raise _challenge(403, f"the access token lacks the scope {scope}", "insufficient_scope", scope)
-    return found
+    origin, scope, token = origin_of(request), needed.scope_str, token.strip()
+    with database_of(request).single_statements() as connection:
+        found = tokens.admit(connection, token, origin)
+        if isinstance(found, Refused):
+            raise _challenge(401, "the access token is unknown, expired or revoked", "invalid_token")
+        if found.wait_s:
+            raise limits.too_many(found.wait_s)
+        if not found.caller.scopes >= set(needed.scopes):
+            tokens.refuse(connection, found.caller.id, "insufficient_scope", origin, token)
+            raise _challenge(403, f"the access token lacks the scope {scope}", "insufficient_scope", scope)
+    return found.caller
 
 
 def _challenge(status: int, detail: str, error: str | None = None, scope: str | None = None) -> HTTPException:

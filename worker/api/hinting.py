@@ -1,20 +1,24 @@
 """Hints leave from a thread of their own: no answer waits for a broker that is away or hangs.
 
-The row is what was asked for; a hint that is dropped here costs the second until the dispatcher looks.
+It waits a moment for the jobs of other requests, so that the busier it is, the more jobs share a message: a message
+costs more than anything else that is done for a request. The row is what was asked for; a hint that is dropped here
+costs the second until the dispatcher looks.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from queue import Full, Queue
-from threading import Thread
+from contextlib import AbstractContextManager, contextmanager
+from queue import Empty, Full, Queue
+from threading import Event, Thread
 
 from sqlalchemy import Connection
 
+from worker.commit_hints import Hint, Sending, send_hints
 from worker.database import AFTER_COMMIT, Database
 
 BACKLOG_MAX = 1000
-"""So many may wait for their turn; with a broker that is well, it is a handful."""
+"""So many requests' hints may wait for their turn; with a broker that is well, it is a handful."""
 
+GATHER_S = 0.02
 _CLOSE_S = 1
 
 
@@ -23,32 +27,49 @@ class Hinting:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._backlog: Queue[Callable[[], None]] = Queue(BACKLOG_MAX)
-        self._is_closing = False
+        self._backlog: Queue[list[Hint]] = Queue(BACKLOG_MAX)
+        self._closing = Event()
         self._thread = Thread(target=self._send, name="hints", daemon=True)
         self._thread.start()
 
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """As `Database.transaction`, but the hints that follow its commit are sent by the thread."""
+        return self._hinting_after(self._database.transaction())
+
+    def single_statements(self) -> AbstractContextManager[Connection]:
+        """As `Database.single_statements`, with the same difference."""
+        return self._hinting_after(self._database.single_statements())
+
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """As `Database.transaction`, but what is to be done after the commit is done by the thread."""
-        hints: list[Callable[[], None]] = []
-        with self._database.transaction() as connection:
-            yield connection.execution_options(**{AFTER_COMMIT: hints})
-        for hint in hints:
-            self._offer(hint)
+    def _hinting_after(self, transaction: AbstractContextManager[Connection]) -> Iterator[Connection]:
+        actions: list[Callable[[], None]] = []
+        with transaction as connection:
+            yield connection.execution_options(**{AFTER_COMMIT: actions})
+        for action in actions:
+            if isinstance(action, Sending):
+                self._offer(action.hints)
+            else:
+                action()
 
     def close(self) -> None:
-        """Stop once the hint under way has left; the others are the dispatcher's."""
-        self._is_closing = True
-        self._offer(lambda: None)  # wakes a thread that has nothing to do
+        """Stop once the hints under way have left; the others are the dispatcher's."""
+        self._closing.set()
+        self._offer([])  # wakes a thread that has nothing to do
         self._thread.join(_CLOSE_S)
 
-    def _offer(self, hint: Callable[[], None]) -> None:
+    def _offer(self, hints: list[Hint]) -> None:
         try:
-            self._backlog.put_nowait(hint)
+            self._backlog.put_nowait(hints)
         except Full:
             return
 
     def _send(self) -> None:
-        while not self._is_closing:
-            self._backlog.get()()
+        while not self._closing.is_set():
+            gathered = list(self._backlog.get())
+            self._closing.wait(GATHER_S)
+            try:
+                while len(gathered) < BACKLOG_MAX:
+                    gathered += self._backlog.get_nowait()
+            except Empty:
+                pass
+            send_hints(gathered)

@@ -14,6 +14,8 @@ from uuid import UUID
 from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
+from worker.api import limits
+
 LIFETIME = timedelta(minutes=15)
 
 
@@ -76,9 +78,20 @@ _ISSUE = text(
 ).bindparams(bindparam("scopes", type_=JSONB))
 
 
-def caller(connection: Connection, token: str, origin: Origin) -> Caller | Refused:
-    """Whose token it is. A right that was taken from the client since is not in `scopes`."""
-    found = connection.execute(_CALLER, {"hash": _digest(token)}).one_or_none()
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Who asks, and for how many seconds it must wait first, because it has asked too often; 0 is not at all."""
+
+    caller: Caller
+    wait_s: int
+
+
+def admit(connection: Connection, token: str, origin: Origin) -> Admission | Refused:
+    """Whose token it is, counted as a request of its client. A right taken from the client since is not in `scopes`.
+
+    One statement, and one that writes its few log rows; so `connection` need not be in a transaction.
+    """
+    found = connection.execute(_ADMIT, {"hash": _digest(token)}).one_or_none()
     if found is None:
         return Refused("unknown_token")
     if found.refusal is not None:
@@ -86,20 +99,28 @@ def caller(connection: Connection, token: str, origin: Origin) -> Caller | Refus
         return Refused(found.refusal)
     if found.is_first:
         connection.execute(_FIRST_USE, {"hash": _digest(token), **_told(origin)})
-    return Caller(found.id, found.client_id, frozenset(found.scopes) & frozenset(found.allowed), tuple(found.tenants))
+    caller = Caller(found.id, found.client_id, frozenset(found.scopes) & frozenset(found.allowed), tuple(found.tenants))
+    return Admission(caller, limits.seconds_to_wait(found.wait_s))
 
 
-_CALLER = text(
-    """
-    SELECT client.id, client.client_id, client.tenants, client.allowed_scopes AS allowed, token.scopes,
-        token.used_at IS NULL AS is_first,
-        CASE WHEN token.revoked_at IS NOT NULL THEN 'revoked_token'
-             WHEN token.expires_at <= now() THEN 'expired_token'
-             WHEN NOT client.is_active THEN 'disabled_client'
-             WHEN client.expires_at <= now() THEN 'expired_client' END AS refusal
-    FROM oauth2_access_tokens AS token JOIN oauth2_clients AS client ON client.id = token.client_id
-    WHERE token.token_hash = :hash
-    """
+# The counter is held for this statement only, and its commit waits for no disk: requests of one client queue for it.
+_ADMIT = text(
+    f"""
+    WITH shown AS MATERIALIZED (
+        SELECT client.*, token.scopes, token.used_at IS NULL AS is_first,
+            CASE WHEN token.revoked_at IS NOT NULL THEN 'revoked_token'
+                 WHEN token.expires_at <= now() THEN 'expired_token'
+                 WHEN NOT client.is_active THEN 'disabled_client'
+                 WHEN client.expires_at <= now() THEN 'expired_client' END AS refusal
+        FROM oauth2_access_tokens AS token JOIN oauth2_clients AS client ON client.id = token.client_id
+        WHERE token.token_hash = :hash
+    ), client AS (
+        SELECT id, rate_limit_per_minute, rate_limit_per_hour FROM shown WHERE refusal IS NULL
+    ), counted AS ({limits.COUNTED})
+    SELECT id, client_id, tenants, allowed_scopes AS allowed, scopes, is_first, refusal, {limits.WAIT_S} AS wait_s,
+        set_config('synchronous_commit', 'off', true)
+    FROM shown
+    """  # noqa: S608 - constants of ours
 )
 
 _FIRST_USE = text(

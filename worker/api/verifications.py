@@ -44,7 +44,7 @@ def ask_for_verification(
 ) -> Asked:
     """Ask for a verification. Once this has answered, the job is not lost."""
     hinting: Hinting = request.state.hinting
-    with hinting.transaction() as connection:
+    with hinting.single_statements() as connection:  # asking is one statement, and a known job changes nothing
         enqueued = ask(
             connection,
             caller,

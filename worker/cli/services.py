@@ -40,5 +40,6 @@ def api(
         host=host,
         port=port,
         server_header=False,
+        access_log=False,  # a line for each request costs as much as asking the database; /metrics counts them
         timeout_graceful_shutdown=_LONGEST_GOODBYE_S,
     )
