@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from worker.commit_hints import hint_after_commit
-from worker.enqueue import Enqueued, EnqueuedVerification, statement, transaction_of
+from worker.enqueue import Enqueued, EnqueuedVerification, VehicleSearchKey, statement, transaction_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -29,7 +29,10 @@ class Verification:
     """One to ask for; the fields are those of `enqueue_verification`."""
 
     integration: str
-    driver_id: int
+    driver_id: int | None = None
+    vehicle_id: int | None = None
+    address_id: int | None = None
+    search_by: VehicleSearchKey | None = None
     quote_id: UUID | None = None
     producer: str | None = None
     program: str | None = None
@@ -39,6 +42,8 @@ class Verification:
     deadline: timedelta | None = None
     idempotency_key: str | None = None
     correlation_id: str | None = None
+    force: bool = False
+    groups: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,7 @@ def enqueue_verifications(
 
 
 _VERIFICATIONS = """
-    SELECT job_id, request_id, is_new, problem_code, problem
+    SELECT job_id, request_id, is_new, how, problem_code, problem
     FROM try_enqueue_verifications(CAST(:asked AS jsonb)) ORDER BY n
 """
 
@@ -85,6 +90,9 @@ def _told(one: Verification) -> dict[str, Any]:
     return {
         "integration": one.integration,
         "driver_id": one.driver_id,
+        "vehicle_id": one.vehicle_id,
+        "address_id": one.address_id,
+        "search_by": one.search_by,
         "quote_id": None if one.quote_id is None else str(one.quote_id),
         "producer": one.producer,
         "program": one.program,
@@ -94,13 +102,15 @@ def _told(one: Verification) -> dict[str, Any]:
         "deadline": None if one.deadline is None else f"{one.deadline.total_seconds()} s",
         "idempotency_key": one.idempotency_key,
         "correlation_id": one.correlation_id,
+        "force": one.force,
+        "groups": None if one.groups is None else sorted(one.groups),
     }
 
 
 def _result(row: Any) -> EnqueuedVerification | Refused:
     if row.problem_code is not None:
         return Refused(row.problem_code, f"{row.problem[0].upper()}{row.problem[1:]}.")
-    return EnqueuedVerification(row.job_id, row.is_new, row.request_id)
+    return EnqueuedVerification(row.job_id, row.is_new, row.request_id, row.how)
 
 
 def enqueue_many(

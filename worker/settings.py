@@ -87,6 +87,9 @@ class Settings(DatabaseSettings):
     local_limit_share: float = Field(0.1, gt=0, le=1)
     """Of a provider account's limits, for each process, while Redis is away and nobody counts for all."""
 
+    metrics_token: SecretStr | None = Field(None, min_length=16)
+    """Who shows it may read the API's /metrics. Not set: this machine only."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] = "console"
 

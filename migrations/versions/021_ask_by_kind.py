@@ -54,19 +54,21 @@ def renamed_in_callers(old: str, new: str) -> str:
 # The rows of a bulk, as many sets as `try_enqueue_verifications` needs. A scope's rows differ in their person only.
 ASKED_VERIFICATIONS = """
 CREATE FUNCTION asked_verifications(p_asked jsonb) RETURNS TABLE (
-    n bigint, integration text, driver_id bigint, quote_id uuid, producer text, program text, environment text,
-    tenant text, priority integer, deadline interval, idempotency_key text, correlation_id text, scope text
+    n bigint, integration text, driver_id bigint, vehicle_id bigint, address_id bigint, search_by text, quote_id uuid,
+    producer text, program text, environment text, tenant text, priority integer, deadline interval,
+    idempotency_key text, correlation_id text, scope text
 ) LANGUAGE sql STABLE ROWS 10000 AS $$
-    SELECT a.n, a.integration, a.driver_id, a.quote_id, a.producer, a.program, coalesce(a.environment, 'sandbox'),
-        coalesce(a.tenant, a.producer, 'system'), coalesce(a.priority, 4), a.deadline, a.idempotency_key,
+    SELECT a.n, a.integration, a.driver_id, a.vehicle_id, a.address_id, a.search_by, a.quote_id, a.producer, a.program,
+        coalesce(a.environment, 'sandbox'), coalesce(a.tenant, a.producer, 'system'), coalesce(a.priority, 4), a.deadline, a.idempotency_key,
         a.correlation_id,
         jsonb_build_array(a.integration, a.producer, a.program, a.environment, a.tenant)::text
     FROM ROWS FROM (jsonb_to_recordset(p_asked) AS (
-        integration text, driver_id bigint, quote_id uuid, producer text, program text, environment text,
-        tenant text, priority integer, deadline interval, idempotency_key text, correlation_id text
+        integration text, driver_id bigint, vehicle_id bigint, address_id bigint, search_by text, quote_id uuid,
+        producer text, program text, environment text, tenant text, priority integer, deadline interval,
+        idempotency_key text, correlation_id text
     )) WITH ORDINALITY AS a (
-        integration, driver_id, quote_id, producer, program, environment, tenant, priority, deadline,
-        idempotency_key, correlation_id, n)
+        integration, driver_id, vehicle_id, address_id, search_by, quote_id, producer, program, environment, tenant,
+        priority, deadline, idempotency_key, correlation_id, n)
 $$
 """
 
@@ -92,9 +94,10 @@ BEGIN
         CONTINUE WHEN one.scope = ANY (scopes);
         SELECT * INTO tried FROM try_enqueue_verification(
             one.integration, one.driver_id, one.quote_id, one.producer, one.program, one.environment, one.tenant,
-            one.priority, one.deadline, one.idempotency_key, one.correlation_id);
+            one.priority, one.deadline, one.idempotency_key, one.correlation_id, p_vehicle_id => one.vehicle_id,
+            p_address_id => one.address_id, p_search_by => one.search_by);
         tried_ns := tried_ns || one.n;
-        IF tried.is_new AND tried.problem_code IS NULL THEN
+        IF tried.is_new AND tried.problem_code IS NULL AND one.driver_id IS NOT NULL THEN
             scopes := scopes || one.scope;
             patterns := patterns || tried.request_id;
         END IF;
@@ -111,7 +114,8 @@ BEGIN
                 nextval(pg_get_serial_sequence('integration_request', 'id')::regclass) AS new_request
             FROM asked AS a
             JOIN unnest(scopes, patterns) AS pattern (scope, request) ON pattern.scope = a.scope
-            WHERE a.priority BETWEEN 0 AND 9
+            WHERE a.vehicle_id IS NULL AND a.address_id IS NULL AND a.search_by IS NULL
+              AND a.priority BETWEEN 0 AND 9
               AND coalesce(a.deadline > interval '0', true)
               AND coalesce(length(a.correlation_id) <= 100, true)
               AND (SELECT count(*) FROM driver WHERE driver.id = a.driver_id) = 1
@@ -156,7 +160,8 @@ BEGIN
         IF one.new_job IS NULL THEN
             SELECT * INTO tried FROM try_enqueue_verification(
                 one.integration, one.driver_id, one.quote_id, one.producer, one.program, one.environment,
-                one.tenant, one.priority, one.deadline, one.idempotency_key, one.correlation_id);
+                one.tenant, one.priority, one.deadline, one.idempotency_key, one.correlation_id,
+                p_vehicle_id => one.vehicle_id, p_address_id => one.address_id, p_search_by => one.search_by);
             job_id := tried.job_id; request_id := tried.request_id; is_new := tried.is_new;
             problem_code := tried.problem_code; problem := tried.problem;
         END IF;
@@ -210,15 +215,18 @@ BEGIN
         RAISE EXCEPTION 'kind % can not be asked for here, only verification.verify can', coalesce(p_kind, 'NULL')
             USING ERRCODE = 'invalid_parameter_value', DETAIL = 'unknown_kind';
     END IF;
-    problem := args_problem(p_args, '{"integration": "text", "driver_id": "integer", "quote_id": "uuid",
-        "producer": "text", "program": "text", "environment": "text"}');
+    problem := args_problem(p_args, '{"integration": "text", "driver_id": "integer", "vehicle_id": "integer",
+        "address_id": "integer", "search_by": "text", "quote_id": "uuid", "producer": "text", "program": "text",
+        "environment": "text"}');
     IF problem IS NOT NULL THEN
         RAISE EXCEPTION '%', problem USING ERRCODE = 'invalid_parameter_value', DETAIL = 'bad_args';
     END IF;
     SELECT asked.job_id, asked.is_new INTO job_id, is_new FROM enqueue_verification(
         p_args ->> 'integration', (p_args ->> 'driver_id')::bigint, (p_args ->> 'quote_id')::uuid,
         p_args ->> 'producer', p_args ->> 'program', coalesce(p_args ->> 'environment', 'sandbox'),
-        p_tenant, p_priority, p_deadline, p_idempotency_key, p_correlation_id) AS asked;
+        p_tenant, p_priority, p_deadline, p_idempotency_key, p_correlation_id,
+        p_vehicle_id => (p_args ->> 'vehicle_id')::bigint, p_address_id => (p_args ->> 'address_id')::bigint,
+        p_search_by => p_args ->> 'search_by') AS asked;
 END
 $$
 """

@@ -27,12 +27,14 @@ def add_client(
         )
 
 
-def ask_for_token(api: Api, form: dict[str, str], *, basic: Credentials | None = None) -> Reply:
+def ask_for_token(
+    api: Api, form: dict[str, str], *, basic: Credentials | None = None, path: str = "/oauth2/token"
+) -> Reply:
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     if basic is not None:
         pair = b64encode(f"{basic.client_id}:{basic.client_secret}".encode()).decode()
         headers["Authorization"] = f"Basic {pair}"
-    return api.call("POST", "/oauth2/token", None, urlencode(form).encode(), **headers)
+    return api.call("POST", path, None, urlencode(form).encode(), **headers)
 
 
 def token_of(api: Api, client: Credentials, scope: str | None = None) -> str:

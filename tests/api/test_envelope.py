@@ -1,5 +1,6 @@
 """Around every request: correlation ids, sizes, shares of clients, and what is said when the database is away."""
 
+import re
 from uuid import UUID
 
 import pytest
@@ -68,8 +69,9 @@ def test_a_database_that_went_away_is_said_and_forgotten(upstream: Upstream, ser
 def test_the_document_names_every_answer(api: Api) -> None:
     _, _, document = api.get("/openapi.json")
     assert set(document["paths"]) == {
-        "/healthz", "/readyz", "/oauth2/token", "/v1/verifications", "/v1/verifications:batch",
-        "/v1/verifications/{request_id}", "/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/why",
+        "/healthz", "/readyz", "/metrics", "/oauth2/token", "/oauth2/revoke", "/v1/verifications",
+        "/v1/verifications:batch", "/v1/verifications/{request_id}", "/v1/verifications/{request_id}/raw",
+        "/v1/quotes/{quote_id}:recalculate", "/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/why",
         "/v1/jobs/{job_id}:cancel", "/v1/jobs/{job_id}:retry",
     }  # fmt: skip
     for path, operations in document["paths"].items():
@@ -82,5 +84,18 @@ def test_the_document_names_every_answer(api: Api) -> None:
                 assert "X-Correlation-Id" in answer["headers"], (path, status)
                 is_problem = int(status) >= 400 and not path.startswith("/oauth2/")
                 assert ("application/problem+json" in answer["content"]) or not is_problem, (path, status)
+
+
+def test_the_page_that_describes_it_loads_nothing_and_runs_nothing(api: Api) -> None:
+    _, _, document = api.get("/openapi.json")
     with api.ask("GET", "/docs") as page:
         assert page.status == 200
+        assert "default-src 'none'" in (page.getheader("content-security-policy") or "")
+        html = page.read().decode()
+    assert "<script" not in html
+    assert not re.search(r"(src|href)\s*=\s*.?(https?:)?//", html)
+    assert "@import" not in html
+    for path, operations in document["paths"].items():
+        for method in operations:
+            assert f"<code>{method.upper()} {path}</code>" in html
+    assert "verifications:write" in html

@@ -2,11 +2,14 @@
 
 from uuid import UUID
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
 from tests.api.clients import Upstream, add_client, token_of
 from tests.api.served import Api
+from tests.conftest import DatabaseUrls
+from tests.migrations.rows import insert
 from worker.api.clients import Scope
 from worker.database import Database
 
@@ -14,6 +17,7 @@ ROUTES: dict[str, Scope] = {
     "POST /v1/verifications": "verifications:write",
     "POST /v1/verifications:batch": "verifications:write",
     "GET /v1/verifications/{request}": "verifications:read",
+    "POST /v1/quotes/{quote}:recalculate": "quotes:write",
     "GET /v1/jobs": "jobs:read",
     "GET /v1/jobs/{job}": "jobs:read",
     "GET /v1/jobs/{job}?wait=1": "jobs:read",
@@ -26,7 +30,8 @@ STATE = """
     UPDATE job SET state = :state, finished_at = CASE WHEN CAST(:state AS varchar) = 'failed' THEN now() END
     WHERE id = :id
 """
-OF_ONE = [route for route in ROUTES if "{" in route]
+OF_ONE = [route for route in ROUTES if "{job}" in route or "{request}" in route]
+"""Of one tenant's; quotes are everybody's, as drivers are."""
 
 
 def change(db: Database, statement: str, **values: object) -> None:
@@ -35,10 +40,12 @@ def change(db: Database, statement: str, **values: object) -> None:
 
 
 @pytest.fixture
-def asked(upstream: Upstream, driver: int) -> dict[str, str]:
-    """A verification of tenant T1."""
+def asked(upstream: Upstream, driver: int, database: DatabaseUrls) -> dict[str, str]:
+    """A verification of tenant T1, and a quote."""
+    with psycopg.connect(database.owner_url) as owner:
+        quote = insert(owner, "quotes", state="TX", product_type="auto")
     body = upstream.call("POST", "/v1/verifications", question(driver)).body
-    return {"job": body["job_id"], "request": str(body["request_id"])}
+    return {"job": body["job_id"], "request": str(body["request_id"]), "quote": str(quote)}
 
 
 def question(driver: int, **changes: object) -> dict[str, object]:

@@ -9,7 +9,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from worker.api import batch, jobs, oauth, openapi, problems, verifications
+from worker.api import batch, docs, jobs, metrics, oauth, openapi, problems, quotes, raw, verifications
 from worker.api.envelope import Envelope
 from worker.api.hinting import Hinting
 from worker.api.readiness import Readiness
@@ -30,16 +30,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The application; with `settings` given, the environment plays no part. Raises `Misconfigured`."""
     settings = settings or load_settings()
 
+    measures = metrics.Metrics()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         readiness, database = Readiness(settings), Database(settings)
         hinting = Hinting(database)
+        measures.watch(database)
         try:
             yield {
                 "readiness": readiness,
                 "database": database,
                 "hinting": hinting,
                 "waiting": Waiting(database),
+                "metrics_token": settings.metrics_token.get_secret_value() if settings.metrics_token else None,
                 "hashing": asyncio.Semaphore(oauth.HASHES_AT_ONCE),
             }
         finally:
@@ -47,14 +51,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             hinting.close()
             database.close()
 
-    app = FastAPI(title="Integration worker", version="0.1.0", lifespan=lifespan)
+    app = FastAPI(title="Integration worker", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(Envelope)
+    app.add_middleware(metrics.Measured, metrics=measures)
     problems.install(app)
     app.add_api_route("/healthz", healthz)
     app.add_api_route("/readyz", readyz, response_model=Ready, responses={503: _NOT_READY})
-    for part in (oauth, verifications, batch, jobs):
+    for part in (metrics, oauth, verifications, batch, raw, quotes, jobs):
         app.include_router(part.router)
     openapi.describe(app)
+    docs.serve_docs(app)
     return app
 
 

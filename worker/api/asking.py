@@ -3,6 +3,8 @@
 Forms are checked here, in full and strictly; whether the things exist is decided by `worker.enqueue`.
 """
 
+import json
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
@@ -12,9 +14,11 @@ from sqlalchemy import Connection, text
 
 from models.vocabularies import Environment, JobState
 from worker.api.tokens import Caller
-from worker.enqueue import How, VehicleSearchKey, enqueue_verification
+from worker.bulk import Refused, Verification, enqueue_verifications
+from worker.enqueue import EnqueuedVerification, How, VehicleSearchKey, enqueue_verification
 from worker.errors import BadRequest
 
+KIND = "verification.verify"
 KEY_FORM = r"^[!-~]{1,200}$"
 """Of an Idempotency-Key: visible ASCII."""
 
@@ -78,10 +82,47 @@ def ask(
     correlation_id: str,
 ) -> Asked:
     """Write the job, or find that of the key. Raises `BadRequest` with a code of `problems.REASONS`."""
-    tenant = _tenant(caller, asked)
-    deadline = timedelta(seconds=asked.deadline_s) if asked.deadline_s is not None else None
-    enqueued = enqueue_verification(
-        connection,
+    wanted = _wanted(caller, asked, idempotency_key, correlation_id)
+    enqueued = enqueue_verification(connection, **{name: getattr(wanted, name) for name in _FIELDS})
+    answer = _answers(connection, [(wanted, enqueued)])[0]
+    if isinstance(answer, Refused):
+        raise BadRequest(answer.code, answer.sentence)
+    return answer
+
+
+def ask_many(
+    connection: Connection,
+    caller: Caller,
+    asked: Sequence[tuple[VerificationRequest, str | None]],
+    correlation_id: str,
+) -> list[Asked | Refused]:
+    """Write many jobs, each with its idempotency key, or find those of the keys; gives what became of each in order."""
+    results: list[Asked | Refused] = []
+    wanted: dict[int, Verification] = {}
+    for index, (one, idempotency_key) in enumerate(asked):
+        results.append(Refused("", ""))
+        try:
+            wanted[index] = _wanted(caller, one, idempotency_key, correlation_id)
+        except BadRequest as error:
+            results[index] = Refused(error.code, str(error))
+    enqueued = enqueue_verifications(connection, list(wanted.values()))
+    answers = _answers(connection, list(zip(wanted.values(), enqueued, strict=True)))
+    for index, answer in zip(wanted, answers, strict=True):
+        results[index] = answer
+    return results
+
+
+_FIELDS = tuple(Verification.__dataclass_fields__)
+
+
+def _wanted(
+    caller: Caller, asked: VerificationRequest, idempotency_key: str | None, correlation_id: str
+) -> Verification:
+    """What is asked for, in the caller's name. Another's producer is refused: its configuration would be used, and its
+    account billed."""
+    if asked.producer is not None and asked.producer not in caller.tenants:
+        raise BadRequest("unknown_producer", "There is no such producer.")
+    return Verification(
         integration=asked.integration,
         driver_id=asked.driver_id,
         vehicle_id=asked.vehicle_id,
@@ -91,53 +132,84 @@ def ask(
         producer=asked.producer,
         program=asked.program,
         environment=asked.environment,
-        tenant=tenant,
+        tenant=tenant_of(caller, asked.tenant or asked.producer),
         priority=asked.priority,
-        deadline=deadline,
+        deadline=timedelta(seconds=asked.deadline_s) if asked.deadline_s is not None else None,
         idempotency_key=idempotency_key,
         correlation_id=correlation_id,
         force=asked.force,
         groups=[caller.client_id],
     )
-    state: JobState = "ready"
-    if not enqueued.is_new:
-        known = connection.execute(
-            _KNOWN, {"id": enqueued.job_id, "priority": asked.priority, "deadline": deadline}
-        ).one()
-        if not known.is_same:
-            raise BadRequest("idempotency_conflict", "This idempotency key was used for another verification.")
-        state = known.state
-    return Asked(
-        job_id=enqueued.job_id,
-        request_id=enqueued.request_id,
-        is_new=enqueued.is_new,
-        how=enqueued.how,
-        state=state,
-    )
 
 
-def _tenant(caller: Caller, asked: VerificationRequest) -> str:
-    """Whose job it is. Another's producer is refused too: its configuration would be used, and its account billed."""
-    if asked.producer is not None and asked.producer not in caller.tenants:
-        raise BadRequest("unknown_producer", "There is no such producer.")
-    tenant = asked.tenant or asked.producer
-    if tenant is None:
+def tenant_of(caller: Caller, named: str | None) -> str:
+    """Whose job it is. Raises `BadRequest` with code no_tenant or unknown_tenant."""
+    if named is None:
         if len(caller.tenants) != 1:
             raise BadRequest("no_tenant", "Name the tenant.")
         return caller.tenants[0]
-    if tenant not in caller.tenants:
+    if named not in caller.tenants:
         raise BadRequest("unknown_tenant", "There is no such tenant.")
-    return tenant
+    return named
+
+
+def _answers(
+    connection: Connection, done: Sequence[tuple[Verification, EnqueuedVerification | Refused]]
+) -> list[Asked | Refused]:
+    """What is answered. Jobs that were there already are looked at: a key with another request is a conflict."""
+    found = [
+        {
+            "id": str(enqueued.job_id),
+            "priority": wanted.priority,
+            "deadline_s": wanted.deadline.total_seconds() if wanted.deadline else None,
+        }
+        for wanted, enqueued in done
+        if isinstance(enqueued, EnqueuedVerification) and not enqueued.is_new
+    ]
+    rows = connection.execute(_KNOWN, {"found": json.dumps(found)}) if found else ()
+    known = iter([(row.state, row.is_same) for row in rows])
+    answers: list[Asked | Refused] = []
+    for _, enqueued in done:
+        if isinstance(enqueued, Refused):
+            answers.append(enqueued)
+            continue
+        state: JobState
+        state, is_same = ("ready", True) if enqueued.is_new else next(known)
+        answers.append(
+            Asked(
+                job_id=enqueued.job_id,
+                request_id=enqueued.request_id,
+                is_new=enqueued.is_new,
+                how=enqueued.how,
+                state=state,
+            )
+            if is_same
+            else Refused("idempotency_conflict", "This idempotency key was used for another verification.")
+        )
+    return answers
 
 
 # Priority and deadline are no part of the question, so the ledger does not compare them; but a request that repeats its
 # key with others is another request. A job that was started anew by hand has lost the deadline it was asked with.
 _KNOWN = text(
     """
-    SELECT state, priority = :priority AND (
-        deadline_at - created_at IS NOT DISTINCT FROM CAST(:deadline AS interval)
+    SELECT job.state, job.priority = found.priority AND (
+        job.deadline_at - job.created_at IS NOT DISTINCT FROM found.deadline_s * interval '1 second'
         OR EXISTS (SELECT FROM job_event WHERE job_id = job.id AND event = 'retried_by_hand')
     ) AS is_same
-    FROM job WHERE id = :id
+    FROM ROWS FROM (
+        jsonb_to_recordset(CAST(:found AS jsonb)) AS (id uuid, priority integer, deadline_s double precision)
+    ) WITH ORDINALITY AS found (id, priority, deadline_s, n)
+    JOIN job USING (id)
+    ORDER BY found.n
     """
 )
+
+
+def state_of(connection: Connection, job_id: UUID) -> JobState:
+    """Where a job is that is known to be there."""
+    state: JobState = connection.execute(_STATE, {"id": job_id}).scalar_one()
+    return state
+
+
+_STATE = text("SELECT state FROM job WHERE id = :id")

@@ -20,10 +20,11 @@ from worker.errors import BadRequest
 
 GRANT = "client_credentials"
 
-Scope = Literal["verifications:write", "verifications:read", "jobs:write", "jobs:read"]
+Scope = Literal["verifications:write", "verifications:read", "quotes:write", "jobs:write", "jobs:read"]
 SCOPES: dict[Scope, str] = {
     "verifications:write": "Ask for verifications.",
     "verifications:read": "See what verifications have found out.",
+    "quotes:write": "Ask for premiums of quotes to be brought up to date.",
     "jobs:write": "Cancel and retry jobs.",
     "jobs:read": "See jobs and why they are where they are.",
 }

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from worker.api.batch import is_stream
 from worker.api.problems import CORRELATION, FieldError, of_fields, problem
 
 _CORRELATION_FORM = re.compile(r"[A-Za-z0-9._:/+=-]{1,100}")
@@ -44,6 +45,10 @@ class Envelope:
         if not is_fit:
             wrong = FieldError(field=CORRELATION, message="it has 1 to 100 letters, digits or any of . _ : / + = -")
             await of_fields(422, "bad_correlation_id", [wrong])(scope, receive, answer)
+            return
+        if scope["path"].endswith(":batch") and is_stream(headers.get("content-type", "")):
+            with structlog.contextvars.bound_contextvars(correlation_id=correlation_id):
+                await self._app(scope, receive, answer)  # read line by line, each of bounded size
             return
         limit = BATCH_MAX if scope["path"].endswith(":batch") else BODY_MAX
         try:

@@ -1,4 +1,5 @@
 """POST /oauth2/token: a client's id and secret become an access token (RFC 6749, client credentials).
+POST /oauth2/revoke: the token is worthless before its time (RFC 7009).
 
 Authlib reads the credentials, decides and words the errors; this file tells it what is in the database. What it
 leaves open is checked before: parameters given twice, two ways of authentication at once, and Basic that is no text.
@@ -7,9 +8,11 @@ leaves open is checked before: parameters given twice, two ways of authenticatio
 import asyncio
 import logging
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote
+from uuid import UUID
 
 from authlib.oauth2 import OAuth2Error  # type: ignore[import-untyped]  # Authlib ships no types
 from authlib.oauth2.rfc6749 import (  # type: ignore[import-untyped]  # Authlib ships no types
@@ -21,6 +24,7 @@ from authlib.oauth2.rfc6749 import (  # type: ignore[import-untyped]  # Authlib 
     OAuth2Request,
 )
 from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload  # type: ignore[import-untyped]  # Authlib ships no types
+from authlib.oauth2.rfc7009 import RevocationEndpoint  # type: ignore[import-untyped]  # Authlib ships no types
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
@@ -32,6 +36,7 @@ from worker.api.tokens import Origin
 from worker.database import Database
 
 PATH = "/oauth2/token"
+REVOKE_PATH = "/oauth2/revoke"
 _FORM = "application/x-www-form-urlencoded"
 
 HASHES_AT_ONCE = 2
@@ -49,6 +54,10 @@ class Token(BaseModel):
     """Seconds."""
 
     scope: str
+
+
+class Revoked(BaseModel):
+    """Nothing is said about what the token was."""
 
 
 class Refusal(BaseModel):
@@ -70,24 +79,50 @@ _FORM_SCHEMA = {
 }
 
 
-@router.post(
-    PATH,
-    response_model=Token,
-    responses={
-        400: {"model": Refusal, "description": "The request can't be granted."},
-        401: {"model": Refusal, "description": "The client is unknown, or that is not its secret."},
-        413: problems.TOO_LARGE,
-        422: problems.NOT_VALID,
-        429: problems.TOO_MANY,
-        503: problems.AWAY,
-    },
-    openapi_extra={
-        "requestBody": {"required": True, "content": {_FORM: {"schema": _FORM_SCHEMA}}},
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    400: {"model": Refusal, "description": "The request can't be granted."},
+    401: {"model": Refusal, "description": "The client is unknown, or that is not its secret."},
+    413: problems.TOO_LARGE,
+    422: problems.NOT_VALID,
+    429: problems.TOO_MANY,
+    503: problems.AWAY,
+}
+
+
+def _described(form: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "requestBody": {"required": True, "content": {_FORM: {"schema": form}}},
         "security": [{"basic": []}, {}],
-    },
-)
+    }
+
+
+@router.post(PATH, response_model=Token, responses=_RESPONSES, openapi_extra=_described(_FORM_SCHEMA))
 async def token(request: Request) -> JSONResponse:
     """Exchange a client's id and secret, by HTTP Basic or in the form, for an access token."""
+    return await _answer(request, "grant_type", lambda server, asked: server.create_token_response(asked))
+
+
+_REVOKE_SCHEMA = {
+    "type": "object",
+    "required": ["token"],
+    "properties": {
+        "token": {"type": "string"},
+        "token_type_hint": {"type": "string", "enum": ["access_token"]},
+        "client_id": _FORM_SCHEMA["properties"]["client_id"],  # type: ignore[index]  # a literal of ours
+        "client_secret": _FORM_SCHEMA["properties"]["client_secret"],  # type: ignore[index]  # a literal of ours
+    },
+}
+
+
+@router.post(REVOKE_PATH, response_model=Revoked, responses=_RESPONSES, openapi_extra=_described(_REVOKE_SCHEMA))
+async def revoke(request: Request) -> JSONResponse:
+    """Make a token of the client's worthless at once. One that is unknown or worthless already is answered the same."""
+    return await _answer(
+        request, "token", lambda server, asked: server.create_endpoint_response(_Revocation.ENDPOINT_NAME, asked)
+    )
+
+
+async def _answer(request: Request, needed: str, answer: Callable[["_Server", "_Asked"], JSONResponse]) -> JSONResponse:
     body = await request.body()
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     authorization = request.headers.get("authorization")
@@ -95,13 +130,12 @@ async def token(request: Request) -> JSONResponse:
     try:
         pairs = _pairs(body) if content_type == _FORM else []
         asked = _Asked(dict(pairs), authorization)
-        _check(asked, pairs)
+        _check(asked, pairs, needed)
     except OAuth2Error as error:
         return server.handle_response(*error())
     turn: asyncio.Semaphore = request.state.hashing
     async with turn:
-        answer: JSONResponse = await run_in_threadpool(server.create_token_response, asked)
-    return answer
+        return await run_in_threadpool(answer, server, asked)
 
 
 def _pairs(body: bytes) -> list[tuple[str, str]]:
@@ -111,14 +145,14 @@ def _pairs(body: bytes) -> list[tuple[str, str]]:
         raise InvalidRequestError("The body is no form in UTF-8.") from None
 
 
-def _check(asked: "_Asked", pairs: list[tuple[str, str]]) -> None:
+def _check(asked: "_Asked", pairs: list[tuple[str, str]], needed: str) -> None:
     """Raises an `OAuth2Error` for what RFC 6749 forbids and Authlib lets pass."""
     if len(pairs) != len(asked.form):
         raise InvalidRequestError("A parameter is given more than once.")
     if any("\0" in value for value in asked.form.values()):
         raise InvalidRequestError("A parameter contains a character that is not allowed.")
-    if not asked.form.get("grant_type"):
-        raise InvalidRequestError(f"The form, of type {_FORM}, lacks grant_type.")
+    if not asked.form.get(needed):
+        raise InvalidRequestError(f"The form, of type {_FORM}, lacks {needed}.")
     scheme, _, credentials = asked.headers.get("Authorization", "").strip().partition(" ")
     if not scheme:
         return
@@ -183,6 +217,28 @@ class _Grant(ClientCredentialsGrant):  # type: ignore[misc]  # Authlib ships no 
             raise InvalidScopeError
 
 
+class _Revocation(RevocationEndpoint):  # type: ignore[misc]  # Authlib ships no types
+    SUPPORTED_TOKEN_TYPES = ("access_token",)
+    CLIENT_AUTH_METHODS = _Grant.TOKEN_ENDPOINT_AUTH_METHODS
+
+    def query_token(self, token: str, hint: str | None) -> "_Held | None":
+        return self.server.find_token(token)  # type: ignore[no-any-return]  # Authlib ships no types
+
+    def revoke_token(self, token: "_Held", request: _Asked) -> None:
+        self.server.revoke(token)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A token that is known, and whose it is."""
+
+    token: str
+    client: UUID
+
+    def check_client(self, client: _Client) -> bool:
+        return client.known.id == self.client
+
+
 class _Server(AuthorizationServer):  # type: ignore[misc]  # Authlib ships no types
     """Answers one request. Each step has a transaction of its own: no connection is held while a secret is hashed."""
 
@@ -192,6 +248,7 @@ class _Server(AuthorizationServer):  # type: ignore[misc]  # Authlib ships no ty
         self._origin = origin
         self._asking: clients.Client | None = None
         self.register_grant(_Grant)
+        self.register_endpoint(_Revocation)
         self.register_token_generator("default", self._new_token)
 
     def query_client(self, client_id: str) -> _Client:
@@ -201,10 +258,7 @@ class _Server(AuthorizationServer):  # type: ignore[misc]  # Authlib ships no ty
 
     def _new_token(self, client: _Client, scope: str | None, **_: Any) -> dict[str, Any]:
         asked = client.scopes_of(scope)
-        with self._database.transaction() as connection:
-            wait_s = limits.count(connection, client.known.id)
-        if wait_s:
-            raise limits.too_many(wait_s)
+        self._count(client.known.id)
         with self._database.transaction() as connection:
             access_token = tokens.issue(connection, client.known.id, asked, self._origin)
         return {
@@ -213,6 +267,24 @@ class _Server(AuthorizationServer):  # type: ignore[misc]  # Authlib ships no ty
             "expires_in": int(tokens.LIFETIME.total_seconds()),
             "scope": " ".join(sorted(asked)),
         }
+
+    def find_token(self, token: str) -> _Held | None:
+        """The token, whoever has it. A request that wants to know is one of its client's share."""
+        if self._asking is not None:
+            self._count(self._asking.id)
+        with self._database.transaction() as connection:
+            owner = tokens.owner(connection, token)
+        return None if owner is None else _Held(token, owner)
+
+    def revoke(self, held: _Held) -> None:
+        with self._database.transaction() as connection:
+            tokens.revoke(connection, held.token, self._origin)
+
+    def _count(self, client: UUID) -> None:
+        with self._database.transaction() as connection:
+            wait_s = limits.count(connection, client)
+        if wait_s:
+            raise limits.too_many(wait_s)
 
     def save_token(self, token: Mapping[str, Any], request: _Asked) -> None:
         """Nothing is left to do: a token was stored when it was made."""

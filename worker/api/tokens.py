@@ -135,6 +135,32 @@ _FIRST_USE = text(
 )
 
 
+def owner(connection: Connection, token: str) -> UUID | None:
+    """The client that a token was issued to; None for one that is not known."""
+    found: UUID | None = connection.execute(_OWNER, {"hash": _digest(token)}).scalar_one_or_none()
+    return found
+
+
+_OWNER = text("SELECT client_id FROM oauth2_access_tokens WHERE token_hash = :hash")
+
+
+def revoke(connection: Connection, token: str, origin: Origin) -> None:
+    """Make a token worthless. One that is so already stays as it is, and the log too."""
+    connection.execute(_REVOKE, {"hash": _digest(token), **_told(origin)})
+
+
+_REVOKE = text(
+    """
+    WITH revoked AS (
+        UPDATE oauth2_access_tokens SET revoked_at = now()
+        WHERE token_hash = :hash AND revoked_at IS NULL AND expires_at > now() RETURNING client_id, token_hash
+    )
+    INSERT INTO oauth2_token_logs (client_id, token_type, token_hash, action, reason, ip_address, user_agent)
+    SELECT client_id, 'access_token', token_hash, 'revoked', 'client_asked', CAST(:ip AS inet), :user_agent FROM revoked
+    """
+)
+
+
 def refuse(connection: Connection, client: UUID, reason: str, origin: Origin, token: str | None = None) -> None:
     """Log a refusal; `token` is None where one was asked for. The same one is logged once a minute, not without end."""
     connection.execute(

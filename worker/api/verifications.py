@@ -1,4 +1,4 @@
-"""Asking for verifications, and what became of them. The raw answers of providers are not shown here."""
+"""Asking for verifications, and what became of them. The raw answers of providers are shown by `raw.py` alone."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -12,9 +12,10 @@ from sqlalchemy import text
 
 from models.vocabularies import HttpRequestStatus, JobState, TargetEntityType, VerificationStatus, VerificationType
 from worker.api import problems
-from worker.api.asking import KEY_FORM, Asked, VerificationRequest, ask
+from worker.api.asking import KEY_FORM, KIND, Asked, VerificationRequest, ask
 from worker.api.auth import authenticated, database_of
 from worker.api.hinting import Hinting
+from worker.api.metrics import metrics_of
 from worker.api.tokens import Caller
 from worker.errors import BadRequest
 
@@ -44,7 +45,8 @@ def ask_for_verification(
 ) -> Asked:
     """Ask for a verification. Once this has answered, the job is not lost."""
     hinting: Hinting = request.state.hinting
-    with hinting.single_statements() as connection:  # asking is one statement, and a known job changes nothing
+    # Single statements: asking is one, and a known job changes nothing.
+    with metrics_of(request).refusals(KIND), hinting.single_statements() as connection:
         enqueued = ask(
             connection,
             caller,
@@ -52,6 +54,7 @@ def ask_for_verification(
             idempotency_key=idempotency_key,
             correlation_id=request.state.correlation_id,
         )
+    metrics_of(request).asked(KIND, enqueued.disposition)
     response.headers["Location"] = f"/v1/jobs/{enqueued.job_id}"
     return enqueued
 
