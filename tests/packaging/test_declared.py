@@ -8,7 +8,14 @@ from importlib.metadata import packages_distributions
 
 from tests.sources import OURS, ROOT, import_graph, is_within
 
+LIGHT = ("worker.bulk", "worker.commit_hints", "worker.database", "worker.enqueue", "worker.errors", "worker.settings")
+"""What an application loads that only asks for jobs; the extra `hints` is for the rest of it."""
+
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
+ALL = [*PYPROJECT["project"]["dependencies"], *(line for extra in EXTRAS.values() for line in extra)]
 
 
 def canonical(requirement: str) -> str:
@@ -32,12 +39,21 @@ def imports_of(*packages: str) -> set[str]:
 
 def test_what_runs_is_declared() -> None:
     shipped = imports_of(*(name for name in OURS if name != "tests"))
-    assert undeclared(shipped, PYPROJECT["project"]["dependencies"]) == set()
+    assert undeclared(shipped, ALL) == set()
+
+
+def test_what_asks_for_jobs_needs_no_extra() -> None:
+    assert undeclared(imports_of(*LIGHT), PYPROJECT["project"]["dependencies"]) == set()
+
+
+def test_what_sends_hints_is_in_their_extra() -> None:
+    hinting = imports_of("worker.hints", "worker.broker")
+    assert undeclared(hinting, [*PYPROJECT["project"]["dependencies"], *EXTRAS["hints"]]) == set()
 
 
 def test_what_tests_use_is_declared() -> None:
     dev = [line for line in PYPROJECT["dependency-groups"]["dev"] if isinstance(line, str)]
-    assert undeclared(imports_of("tests"), [*PYPROJECT["project"]["dependencies"], *dev]) == set()
+    assert undeclared(imports_of("tests"), [*ALL, *dev]) == set()
 
 
 def test_an_undeclared_import_would_be_found() -> None:

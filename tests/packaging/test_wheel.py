@@ -4,20 +4,27 @@ Built and installed without a download: the build tool and the dependencies come
 own modules from the wheel alone.
 """
 
+import importlib.metadata
 import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
 
 import psycopg
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from uv import find_uv_bin
 
 from tests.conftest import DatabaseUrls, environment_of, settings_for
 from tests.sources import ROOT, python_files
+from tests.worker.test_bulk import drivers  # noqa: F401 - a fixture
+from worker.database import Database
+from worker.settings import Settings
 
 Installed = tuple[Path, Path]
 """The environment's folder and an unrelated working directory."""
@@ -63,7 +70,9 @@ def test_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         inside = {name for name in archive.namelist() if ".dist-info/" not in name}
     modules = {path.relative_to(ROOT).as_posix() for path in python_files()}
-    assert inside == {name for name in modules if not name.startswith("tests/")} | {"migrations/script.py.mako"}
+    assert inside == {name for name in modules if not name.startswith(("tests/", "examples/"))} | {
+        "migrations/script.py.mako"
+    }
 
 
 def test_wheel_carries_its_licence(wheel: Path) -> None:
@@ -102,3 +111,74 @@ def test_installed_command_migrates_a_database(
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     assert row is not None
     assert row[0] == max(revisions)
+
+
+ASK = """
+import importlib.util
+import sys
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+from worker.enqueue import enqueue_verification
+from worker.errors import BadRequest
+
+missing = [name for name in ("celery", "fastapi", "redis", "cryptography") if not importlib.util.find_spec(name)]
+with Session(create_engine(sys.argv[1])) as session:
+    print(enqueue_verification(session, integration="DCS_HOUSEHOLD_DRIVERS", driver_id=int(sys.argv[2])).disposition)
+    session.commit()
+print(enqueue_verification(integration="DCS_HOUSEHOLD_DRIVERS", driver_id=int(sys.argv[2])).disposition, *missing)
+"""
+
+
+def test_an_application_upstream_needs_no_more_than_it_is_told(
+    wheel: Path,
+    tmp_path: Path,
+    settings: Settings,
+    db: Database,
+    drivers: list[int],  # noqa: F811 - the fixture
+) -> None:
+    """Its environment holds the wheel and what pyproject.toml names without an extra, and nothing else."""
+    venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
+    python = str(tmp_path / "venv" / "bin" / "python")
+    run(
+        [find_uv_bin(), "pip", "install", "--offline", "--no-config", "--no-deps", "--python", python, str(wheel)],
+        tmp_path,
+    )
+    site = Path(run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], tmp_path).strip())
+    for name in needed_by(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]):
+        distribution = importlib.metadata.distribution(name)
+        for top in {file.parts[0] for file in distribution.files or () if file.parts[0] not in ("..", "__pycache__")}:
+            place = site / top
+            if not place.exists():
+                place.symlink_to(str(distribution.locate_file(top)))
+    home = tmp_path / "elsewhere"
+    home.mkdir()
+    environment = {"WORKER_HOME": str(home), "REDIS_URL": settings.redis_url.get_secret_value()}
+    url = settings.database_url.get_secret_value()
+    printed = run(
+        [python, "-c", ASK, settings.application_url, str(drivers[0])],
+        home,
+        {**environment, "DATABASE_URL": url, "PATH": os.environ["PATH"]},
+    )
+    assert printed.splitlines() == ["new", "new celery fastapi redis cryptography"]
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT count(*) FROM job").fetchone() == (2,)
+
+
+def needed_by(requirements: list[str]) -> set[str]:
+    """Names of the distributions that these ask for, and of all those that they ask for in turn."""
+    found: set[str] = set()
+    waiting = list(requirements)
+    while waiting:
+        requirement = Requirement(waiting.pop())
+        extras = [{"extra": extra} for extra in requirement.extras] or [{"extra": ""}]
+        if requirement.marker is not None and not any(requirement.marker.evaluate(extra) for extra in extras):
+            continue
+        name = canonicalize_name(requirement.name)
+        if name in found:
+            continue
+        found.add(name)
+        for inner in importlib.metadata.distribution(name).requires or ():
+            marker = Requirement(inner).marker
+            if marker is None or any(marker.evaluate(extra) for extra in extras):
+                waiting.append(inner.partition(";")[0])
+    return found

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from worker.api import problems
 from worker.api.asking import KEY_FORM, KIND, Asked, VerificationRequest, ask_many
@@ -81,7 +82,7 @@ async def ask_for_many(
     Send it again with the same keys if no answer comes: no job is doubled.
     """
     if is_stream(request.headers.get("content-type", "")):
-        return StreamingResponse(_stream(request, caller), media_type=NDJSON)
+        return _Answering(_stream(request, caller), media_type=NDJSON)
     try:
         items = _parsed(await request.body())
     except ValueError:
@@ -95,6 +96,13 @@ async def ask_for_many(
 
 def is_stream(content_type: str) -> bool:
     return content_type.partition(";")[0].strip().lower() == NDJSON
+
+
+class _Answering(StreamingResponse):
+    """Starlette's own learns that a client has gone by reading from it: here that would swallow lines."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.stream_response(send)
 
 
 async def _stream(request: Request, caller: Caller) -> AsyncIterator[bytes]:
