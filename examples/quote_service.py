@@ -43,7 +43,9 @@ def main() -> int:
             print(f"{error.code}: {error}", file=sys.stderr)
             return 1  # without a commit, neither the quote nor a job is there
         # One after the other would do as well; thousands are faster at once, each with an answer of its own.
-        many = enqueue_verifications(session, [Verification(INTEGRATION, driver, quote) for driver in drivers[1:]])
+        many = enqueue_verifications(
+            session, [Verification(INTEGRATION, driver, quote_id=quote) for driver in drivers[1:]]
+        )
         session.commit()
 
     print(f"{asked.job_id} {asked.disposition}")

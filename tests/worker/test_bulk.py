@@ -81,6 +81,8 @@ ANY_VERIFICATION = st.builds(
     Verification,
     integration=st.sampled_from([INTEGRATION] * 5 + ["NOBODY"]),
     driver_id=st.sampled_from([0, 0, 0, 1, 1, 999_999]),
+    vehicle_id=st.sampled_from([None] * 6 + [1]),
+    search_by=st.sampled_from([None] * 6 + ["plate"]),
     quote_id=st.sampled_from([None, None, None, uuid4()]),
     producer=st.sampled_from([None, None, None, None, "P9"]),
     environment=st.sampled_from(["sandbox"] * 5 + ["production"]),
@@ -98,8 +100,9 @@ def test_many_at_once_end_as_one_after_the_other(
     db: Database, drivers: list[int], before: list[Verification], asked: list[Verification]
 ) -> None:
     """The same answers and the same rows, whatever is asked and whatever was asked before."""
+    people = dict(enumerate(drivers))
     before, asked = (
-        [replace(one, driver_id=drivers[one.driver_id] if one.driver_id < 2 else one.driver_id) for one in some]
+        [replace(one, driver_id=people.get(one.driver_id or 0, one.driver_id)) for one in some]
         for some in (before, asked)
     )
     # A key that comes twice belongs to whoever has it first: by one in the order of asking, at once too.
