@@ -59,8 +59,8 @@ CREATE FUNCTION asked_verifications(p_asked jsonb) RETURNS TABLE (
     idempotency_key text, correlation_id text, scope text
 ) LANGUAGE sql STABLE ROWS 10000 AS $$
     SELECT a.n, a.integration, a.driver_id, a.vehicle_id, a.address_id, a.search_by, a.quote_id, a.producer, a.program,
-        coalesce(a.environment, 'sandbox'), coalesce(a.tenant, a.producer, 'system'), coalesce(a.priority, 4), a.deadline,
-        a.idempotency_key, a.correlation_id,
+        coalesce(a.environment, 'sandbox'), coalesce(a.tenant, a.producer, 'system'), coalesce(a.priority, 4),
+        a.deadline, a.idempotency_key, a.correlation_id,
         jsonb_build_array(a.integration, a.producer, a.program, a.environment, a.tenant)::text
     FROM ROWS FROM (jsonb_to_recordset(p_asked) AS (
         integration text, driver_id bigint, vehicle_id bigint, address_id bigint, search_by text, quote_id uuid,

@@ -1,4 +1,4 @@
-"""POST /v1/quotes/{id}:recalculate."""
+"""POST /v1/quotes/{id}:recalculate: one job a key or a waiting quote, and wrong forms by name."""
 
 from uuid import UUID, uuid4
 

@@ -256,12 +256,16 @@ def test_the_workers_are_told_of_a_new_job_and_not_of_a_known_one(
         upstream = Upstream(api, token_of(api, add_client(db)))
         job_ids = [upstream.call("POST", PATH, question(driver), Idempotency_Key=key).body["job_id"] for key in "aba"]
         with redis.Redis.from_url(redis_url) as client:
-            messages = [client.brpop("verification", timeout=20) for _ in range(2)]
+            said: list[str] = []
+            while len(said) < 2:  # requests that come soon after each other share a message
+                message = client.brpop("verification", timeout=9)
+                assert message is not None
+                (ids,), *_ = json.loads(b64decode(json.loads(message[1])["body"]))
+                said += ids
     # The application has ended, and what it still had to say it has said or will never say.
     with redis.Redis.from_url(redis_url) as client:
         assert client.llen("verification") == 0
-    said = [json.loads(b64decode(json.loads(message[1])["body"]))[0] for message in messages]
-    assert said == [[[job_ids[0]]], [[job_ids[1]]]]
+    assert sorted(said) == sorted(set(job_ids))
 
 
 def test_without_redis_a_job_is_taken_all_the_same(

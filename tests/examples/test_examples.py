@@ -73,16 +73,16 @@ def test_a_shell_asks_over_http(
         refused = run(str(EXAMPLES / "verify.sh"), INTEGRATION, "999999", **asked)
         assert refused.returncode != 0
         assert counts(db)[0] == 0
-        ended = subprocess.Popen(
+        with subprocess.Popen(
             [str(EXAMPLES / "verify.sh"), INTEGRATION, str(drivers[0])],
             env={"PATH": os.environ["PATH"], **asked}, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert ended.stdout is not None
-        job = ended.stdout.readline().split()
-        with db.transaction() as connection:
-            connection.execute(text("UPDATE job SET state = 'done', finished_at = now()"))
-        assert ended.stdout.read() == "state done\n"
-        assert ended.wait(30) == 0
+        ) as running:  # fmt: skip
+            assert running.stdout is not None
+            job = running.stdout.readline().split()
+            with db.transaction() as connection:
+                connection.execute(text("UPDATE job SET state = 'done', finished_at = now()"))
+            assert running.stdout.read() == "state done\n"
+            assert running.wait(30) == 0
     with db.transaction() as connection:
         assert job == ["job", str(connection.execute(text("SELECT id FROM job")).scalar_one())]
 
