@@ -66,16 +66,16 @@ def told(results: list[EnqueuedVerification | Refused]) -> list[object]:
 
 ROWS = text(
     """
-    SELECT job.kind, job.queue, job.tenant, job.resource, job.priority, job.max_attempts, job.state, job.run_at,
-        job.deadline_at, job.idempotency_key, job.idempotency_until, job.fingerprint,
-        request.integration_id, request.configuration_id, request.quote_id, request.driver_id, request.user_id,
-        request.endpoint, request.http_method, request.request_status, request.retention_until, request.status_id,
-        request.created_by, nullif(request.correlation_id, job.id::text) AS correlation_id
+    SELECT to_jsonb(job) - 'id' - 'args' - 'created_at' - 'run_at' - 'idempotency_until'
+            || jsonb_build_object('deadline_at', job.deadline_at - job.created_at) AS job,
+        to_jsonb(request) - 'id' - 'job_id' - 'created_at' - 'updated_at'
+            || jsonb_build_object('correlation_id', nullif(request.correlation_id, job.id::text)) AS request
     FROM job JOIN integration_request AS request ON request.job_id = job.id
         AND (job.args ->> 'request_id')::bigint = request.id
-    ORDER BY request.driver_id, job.idempotency_key, job.priority, job.deadline_at, correlation_id, job.tenant
+    ORDER BY 2, 1
     """
 )
+"""Every column there is, but for ids; moments are told apart by other tests."""
 
 ANY_VERIFICATION = st.builds(
     Verification,
@@ -114,11 +114,7 @@ def test_many_at_once_end_as_one_after_the_other(
             answers.append(told(way(connection, asked)))
             rows.append(connection.execute(ROWS).mappings().all())
     assert answers[0] == answers[1]
-    without_clock = [
-        [{**row, "run_at": 0, "deadline_at": bool(row["deadline_at"]), "idempotency_until": 0} for row in some]
-        for some in rows
-    ]
-    assert without_clock[0] == without_clock[1]
+    assert rows[0] == rows[1]
 
 
 def test_a_bulk_is_one_transaction_and_a_few_messages(
