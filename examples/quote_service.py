@@ -48,12 +48,12 @@ def main() -> int:
         )
         session.commit()
 
-    print(f"{asked.job_id} {asked.disposition}")
+    print(f"{asked.job_id} {asked.how}")
     for driver, one in zip(drivers[1:], many, strict=True):
         if isinstance(one, Refused):
             print(f"driver {driver}: {one.code}")
         else:
-            print(f"{one.job_id} {one.disposition}")
+            print(f"{one.job_id} {one.how}")
     return 0
 
 

@@ -68,7 +68,7 @@ def lines(items: Iterable[object]) -> bytes:
 def test_lines_are_answered_while_others_are_still_to_come(stream: Stream, driver: int, db: Database) -> None:
     stream.send(question(driver, idempotency_key="a"), question(999_999))
     first, second = stream.read(2)
-    assert (first["status"], first["job"]["disposition"]) == (202, "new")
+    assert (first["status"], first["job"]["how"]) == (202, "new")
     assert (second["status"], second["errors"][0]["field"]) == (404, "driver_id")
     assert rows(db) == (1, 1), "written before the next line was sent"
     stream.send(b"not JSON\n", b"[" * 20_000 + b"\n", {"driver_id": "1"}, b"\n", question(driver, idempotency_key="a"))

@@ -123,9 +123,9 @@ from worker.errors import BadRequest
 
 missing = [name for name in ("celery", "fastapi", "redis", "cryptography") if not importlib.util.find_spec(name)]
 with Session(create_engine(sys.argv[1])) as session:
-    print(enqueue_verification(session, integration="DCS_HOUSEHOLD_DRIVERS", driver_id=int(sys.argv[2])).disposition)
+    print(enqueue_verification(session, integration="DCS_HOUSEHOLD_DRIVERS", driver_id=int(sys.argv[2])).how)
     session.commit()
-print(enqueue_verification(integration="DCS_HOUSEHOLD_DRIVERS", driver_id=int(sys.argv[2])).disposition, *missing)
+print(enqueue_verification(integration="DCS_HOUSEHOLD_DRIVERS", driver_id=int(sys.argv[2])).how, *missing)
 """
 
 

@@ -3,9 +3,10 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from tests.worker.kinds import TEST_KIND
+from worker.bulk import enqueue_many
 from worker.database import Database
 from worker.enqueue import enqueue
 
@@ -34,3 +35,8 @@ def events(db: Database, job_id: UUID) -> list[str]:
                 text("SELECT event FROM job_event WHERE job_id = :id ORDER BY id"), {"id": job_id}
             ).scalars()
         )
+
+
+def ask_many(connection: Connection, count: int) -> list[UUID]:
+    """The ids of so many jobs of the test kind, asked for at once."""
+    return [asked.job_id for asked in enqueue_many(connection, TEST_KIND, [{}] * count)]

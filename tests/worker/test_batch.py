@@ -14,13 +14,13 @@ from sqlalchemy.exc import DBAPIError
 from models.vocabularies import OnFailure
 from tests.conftest import DatabaseUrls
 from tests.waiting import in_thread, until
-from tests.worker.asking import ask, change, events, job
+from tests.worker.asking import ask, ask_many, change, events, job
 from tests.worker.kinds import TEST_KIND
 from worker import batch, control, ledger
 from worker.batch import Callback, EnqueuedBatch, enqueue_batch
 from worker.batch_progress import StepProgress, batches, progress
 from worker.database import Database, is_outage
-from worker.enqueue import enqueue, enqueue_many
+from worker.enqueue import enqueue
 from worker.errors import BadRequest
 from worker.job import Job
 from worker.outcomes import Cancelled, Done, Expired, GiveUp, Outcome, Retry, Snooze
@@ -37,7 +37,7 @@ def make(
 ) -> tuple[UUID, list[list[UUID]]]:
     """A batch with so many jobs in each step, and their ids."""
     with db.transaction() as connection:
-        steps = [enqueue_many(connection, TEST_KIND, [{}] * size) for size in sizes]
+        steps = [ask_many(connection, size) for size in sizes]
         made = enqueue_batch(connection, steps, name="test", callback=callback, on_failure=on_failure, tenant="t1")
     assert made.is_new
     return made.batch_id, steps
@@ -369,7 +369,7 @@ def test_what_no_batch_can_be_made_of_is_refused_and_nothing_is_written(db: Data
 def test_a_caller_that_takes_it_back_leaves_no_batch(db: Database) -> None:
     def taken_back() -> None:
         with db.transaction() as connection:
-            enqueue_batch(connection, [enqueue_many(connection, TEST_KIND, [{}])], name="test")
+            enqueue_batch(connection, [ask_many(connection, 1)], name="test")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

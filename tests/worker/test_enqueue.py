@@ -18,7 +18,7 @@ from worker.database import Database
 from worker.dev.demo.households import add_drivers
 from worker.dev.demo.sample import INTEGRATION, configure_sandbox
 from worker.dev.sandbox.personas import BY_LICENSE
-from worker.enqueue import EnqueuedVerification, enqueue, enqueue_many, enqueue_verification
+from worker.enqueue import EnqueuedVerification, enqueue, enqueue_verification
 from worker.errors import BadRequest
 from worker.settings import Settings
 
@@ -248,13 +248,3 @@ def test_the_sql_door_raises_for_those_who_come_by_psql(database: DatabaseUrls, 
         assert row[2] is True
         with pytest.raises(psycopg.errors.InvalidParameterValue, match="there is no driver 999"):
             connection.execute("SELECT * FROM enqueue_verification('DCS_HOUSEHOLD_DRIVERS', 999)")
-
-
-def test_many_are_asked_for_at_once_and_named_in_their_order(db: Database) -> None:
-    with db.transaction() as connection:
-        ids = enqueue_many(connection, TEST_KIND, [{"n": 1}, {"n": 2}, {"n": 3}], tenant="t1", priority=7)
-        assert enqueue_many(connection, TEST_KIND, []) == []
-    with db.transaction() as connection:
-        rows = connection.execute(text("SELECT id, args, queue, tenant, priority, max_attempts FROM job")).all()
-    assert {row.id: row.args for row in rows} == {job_id: {"n": n} for n, job_id in enumerate(ids, 1)}
-    assert {row[2:] for row in rows} == {("verification", "t1", 7, 3)}

@@ -52,7 +52,7 @@ assert again.job_id == first.job_id
 try:
     enqueue_verification(integration={integration!r}, driver_id=999_999)
 except BadRequest as error:
-    print(first.disposition, again.disposition, error.code)
+    print(first.how, again.how, error.code)
 loaded = {{name.partition(".")[0] for name in sys.modules}}
 print(sorted(loaded & {{"cryptography", "fastapi", "httpx2", "tasks", "aiohttp"}}))
 """
@@ -70,7 +70,7 @@ def test_without_a_session_a_job_has_a_transaction_of_its_own(
         DATABASE_URL=settings.database_url.get_secret_value(),
         WORKER_HOME=str(tmp_path),
     )
-    assert printed.splitlines() == ["new joined unknown_driver", "[]"]
+    assert printed.splitlines() == ["new repeated unknown_driver", "[]"]
     with db.transaction() as connection:
         assert connection.execute(text("SELECT count(*) FROM job")).scalar_one() == 1
 
@@ -107,7 +107,7 @@ def test_psql_asks_by_kind_and_arguments(database: DatabaseUrls, db: Database, d
     with db.transaction() as connection:
         found = connection.execute(
             text(
-                "SELECT job.id, tenant, priority, deadline_at IS NOT NULL AS ends, driver_id, correlation_id"
+                "SELECT job.id, job.tenant, priority, deadline_at IS NOT NULL AS ends, driver_id, correlation_id"
                 " FROM job JOIN integration_request AS request ON request.job_id = job.id ORDER BY priority"
             )
         ).all()

@@ -7,13 +7,11 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from tests.worker.asking import ask, change
-from tests.worker.kinds import TEST_KIND
+from tests.worker.asking import ask, ask_many, change
 from worker import ledger, pauses
 from worker.batch import enqueue_batch
 from worker.cause import Cause
 from worker.database import Database
-from worker.enqueue import enqueue_many
 from worker.errors import BadRequest
 from worker.job import Job
 from worker.outcomes import Cancelled, Done, Expired, GiveUp, Outcome, Retry, Snooze
@@ -119,8 +117,8 @@ def given(db: Database, cause: Cause) -> UUID:
         case "waits_for_step":
             with db.transaction() as connection:
                 first, (job_id,) = (
-                    enqueue_many(connection, TEST_KIND, [{}] * 5),
-                    enqueue_many(connection, TEST_KIND, [{}]),
+                    ask_many(connection, 5),
+                    ask_many(connection, 1),
                 )
                 enqueue_batch(connection, [first, [job_id]], name="household")
             run(db, first[0], Done(None))

@@ -154,7 +154,7 @@ def _ask(request: Request, caller: Caller, read: Sequence[BatchItem | Result]) -
     hinting: Hinting = request.state.hinting
     with hinting.transaction() as connection:
         done = ask_many(connection, caller, good, request.state.correlation_id)
-    metrics_of(request).asked(KIND, *(one.disposition if isinstance(one, Asked) else "refused" for one in done))
+    metrics_of(request).asked(KIND, *(one.how if isinstance(one, Asked) else "refused" for one in done))
     answers = iter(done)
     return [one if isinstance(one, Result) else _result(next(answers)) for one in read]
 

@@ -63,7 +63,7 @@ class Metrics:
         self._seconds.labels(method, route).observe(seconds)
 
     def asked(self, kind: str, *outcomes: str) -> None:
-        """Count what became of asking: new, joined, cached or refused."""
+        """Count what became of asking: new, joined, cached, repeated or refused."""
         for outcome in outcomes:
             self._asked.labels(kind, outcome).inc()
 

@@ -14,7 +14,7 @@ from worker.api.hinting import Hinting
 from worker.api.metrics import metrics_of
 from worker.api.tokens import Caller
 from worker.api.verifications import LOCATION
-from worker.enqueue import Disposition, enqueue_recalculation
+from worker.enqueue import enqueue_recalculation
 
 KIND = "rating.recalculate"
 
@@ -35,7 +35,6 @@ class Recalculation(BaseModel):
 
     job_id: UUID
     is_new: bool
-    disposition: Disposition
     state: JobState
 
 
@@ -71,6 +70,6 @@ def recalculate_quote(
             idempotency_key=idempotency_key,
         )
         state = "ready" if enqueued.is_new else state_of(connection, enqueued.job_id)
-    metrics_of(request).asked(KIND, enqueued.disposition)
+    metrics_of(request).asked(KIND, "new" if enqueued.is_new else "joined")
     response.headers["Location"] = f"/v1/jobs/{enqueued.job_id}"
-    return Recalculation(job_id=enqueued.job_id, is_new=enqueued.is_new, disposition=enqueued.disposition, state=state)
+    return Recalculation(job_id=enqueued.job_id, is_new=enqueued.is_new, state=state)

@@ -54,7 +54,7 @@ def ask_for_verification(
             idempotency_key=idempotency_key,
             correlation_id=request.state.correlation_id,
         )
-    metrics_of(request).asked(KIND, enqueued.disposition)
+    metrics_of(request).asked(KIND, enqueued.how)
     response.headers["Location"] = f"/v1/jobs/{enqueued.job_id}"
     return enqueued
 

@@ -6,8 +6,8 @@ locked. An application of the version before finds its door renamed, so stop its
 
 from alembic import op
 
-revision = "021"
-down_revision = "020"
+revision = "028"
+down_revision = "027"
 branch_labels = None
 depends_on = None
 
@@ -56,19 +56,19 @@ ASKED_VERIFICATIONS = """
 CREATE FUNCTION asked_verifications(p_asked jsonb) RETURNS TABLE (
     n bigint, integration text, driver_id bigint, vehicle_id bigint, address_id bigint, search_by text, quote_id uuid,
     producer text, program text, environment text, tenant text, priority integer, deadline interval,
-    idempotency_key text, correlation_id text, scope text
+    idempotency_key text, correlation_id text, force boolean, groups text[], scope text
 ) LANGUAGE sql STABLE ROWS 10000 AS $$
     SELECT a.n, a.integration, a.driver_id, a.vehicle_id, a.address_id, a.search_by, a.quote_id, a.producer, a.program,
         coalesce(a.environment, 'sandbox'), coalesce(a.tenant, a.producer, 'system'), coalesce(a.priority, 4),
-        a.deadline, a.idempotency_key, a.correlation_id,
+        a.deadline, a.idempotency_key, a.correlation_id, coalesce(a.force, false), a.groups,
         jsonb_build_array(a.integration, a.producer, a.program, a.environment, a.tenant)::text
     FROM ROWS FROM (jsonb_to_recordset(p_asked) AS (
         integration text, driver_id bigint, vehicle_id bigint, address_id bigint, search_by text, quote_id uuid,
         producer text, program text, environment text, tenant text, priority integer, deadline interval,
-        idempotency_key text, correlation_id text
+        idempotency_key text, correlation_id text, force boolean, groups text[]
     )) WITH ORDINALITY AS a (
         integration, driver_id, vehicle_id, address_id, search_by, quote_id, producer, program, environment, tenant,
-        priority, deadline, idempotency_key, correlation_id, n)
+        priority, deadline, idempotency_key, correlation_id, force, groups, n)
 $$
 """
 
@@ -80,7 +80,7 @@ $$
 # two such calls can't wait for each other.
 TRY_ENQUEUE_VERIFICATIONS = """
 CREATE FUNCTION try_enqueue_verifications(p_asked jsonb) RETURNS TABLE (
-    n bigint, job_id uuid, request_id bigint, is_new boolean, problem_code text, problem text
+    n bigint, job_id uuid, request_id bigint, is_new boolean, how text, problem_code text, problem text
 ) LANGUAGE plpgsql SET enable_nestloop = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -95,32 +95,49 @@ BEGIN
         SELECT * INTO tried FROM try_enqueue_verification(
             one.integration, one.driver_id, one.quote_id, one.producer, one.program, one.environment, one.tenant,
             one.priority, one.deadline, one.idempotency_key, one.correlation_id, p_vehicle_id => one.vehicle_id,
-            p_address_id => one.address_id, p_search_by => one.search_by);
+            p_address_id => one.address_id, p_search_by => one.search_by, p_force => one.force, p_groups => one.groups);
         tried_ns := tried_ns || one.n;
         IF tried.is_new AND tried.problem_code IS NULL AND one.driver_id IS NOT NULL THEN
             scopes := scopes || one.scope;
             patterns := patterns || tried.request_id;
         END IF;
         n := one.n; job_id := tried.job_id; request_id := tried.request_id; is_new := tried.is_new;
-        problem_code := tried.problem_code; problem := tried.problem;
+        how := tried.how; problem_code := tried.problem_code; problem := tried.problem;
         RETURN NEXT;
     END LOOP;
     FOR one IN
         WITH asked AS MATERIALIZED (
             SELECT * FROM asked_verifications(p_asked) AS a WHERE a.n <> ALL (tried_ns)
-        ), fine AS MATERIALIZED (
+        ), chosen AS MATERIALIZED (
             SELECT DISTINCT ON (a.tenant, a.idempotency_key, CASE WHEN a.idempotency_key IS NULL THEN a.n END)
                 a.*, pattern.request, gen_random_uuid() AS new_job,
+                (SELECT concat_ws(' ', d.id, d.question_version) FROM driver AS d
+                 WHERE d.id = a.driver_id) AS driver_part,
+                (SELECT concat_ws(' ', l.id, l.question_version) FROM license AS l WHERE l.id = (
+                    SELECT d.license_id FROM driver AS d WHERE d.id = a.driver_id)) AS license_part,
+                (SELECT concat_ws(' ', h.id, h.question_version) FROM address AS h WHERE h.id = (
+                    SELECT d.address_id FROM driver AS d WHERE d.id = a.driver_id)) AS address_part,
                 nextval(pg_get_serial_sequence('integration_request', 'id')::regclass) AS new_request
             FROM asked AS a
             JOIN unnest(scopes, patterns) AS pattern (scope, request) ON pattern.scope = a.scope
-            WHERE a.vehicle_id IS NULL AND a.address_id IS NULL AND a.search_by IS NULL
+            WHERE a.vehicle_id IS NULL AND a.address_id IS NULL AND a.search_by IS NULL AND NOT a.force
               AND a.priority BETWEEN 0 AND 9
               AND coalesce(a.deadline > interval '0', true)
               AND coalesce(length(a.correlation_id) <= 100, true)
               AND (SELECT count(*) FROM driver WHERE driver.id = a.driver_id) = 1
               AND (a.quote_id IS NULL OR (SELECT count(*) FROM quotes WHERE quotes.id = a.quote_id) = 1)
             ORDER BY a.tenant, a.idempotency_key, CASE WHEN a.idempotency_key IS NULL THEN a.n END, a.n
+        ), questioned AS MATERIALIZED (
+            SELECT chosen.n, question_text(
+                integration.api, p.configuration_id, p.endpoint, configuration.cache_ttl_hours, chosen.driver_part,
+                coalesce(chosen.license_part, ''), coalesce(chosen.address_part, ''), '', '') AS question
+            FROM chosen
+            JOIN integration_request AS p ON p.id = chosen.request
+            JOIN third_party_integration AS integration ON integration.id = p.integration_id
+            JOIN integration_configuration AS configuration ON configuration.id = p.configuration_id
+        ), fine AS MATERIALIZED (
+            SELECT chosen.*, questioned.question, question_outlook(chosen.tenant, questioned.question) AS how
+            FROM chosen JOIN questioned USING (n)
         ), written AS (
             INSERT INTO job (
                 id, kind, queue, tenant, resource, priority, args, run_at, deadline_at, max_attempts,
@@ -140,30 +157,31 @@ BEGIN
             RETURNING id
         ), requested AS (
             INSERT INTO integration_request (
-                id, integration_id, configuration_id, quote_id, driver_id, user_id, endpoint, correlation_id,
-                retention_until, job_id, status_id, created_by
+                id, integration_id, configuration_id, program_id, producer_id, quote_id, driver_id, user_id, endpoint,
+                correlation_id, retention_until, job_id, tenant, question, is_forced, status_id, created_by
             )
-            SELECT fine.new_request, p.integration_id, p.configuration_id, fine.quote_id, fine.driver_id, p.user_id,
-                p.endpoint, coalesce(fine.correlation_id, fine.new_job::text), p.retention_until, fine.new_job,
-                p.status_id, p.created_by
+            SELECT fine.new_request, p.integration_id, p.configuration_id, p.program_id, p.producer_id, fine.quote_id,
+                fine.driver_id, p.user_id, p.endpoint, coalesce(fine.correlation_id, fine.new_job::text),
+                p.retention_until, fine.new_job, fine.tenant, fine.question, false, p.status_id, p.created_by
             FROM fine
             JOIN integration_request AS p ON p.id = fine.request
             WHERE fine.new_job IN (SELECT written.id FROM written)
             RETURNING id, job_id
         )
-        SELECT a.*, requested.id AS new_request, requested.job_id AS new_job
+        SELECT a.*, requested.id AS new_request, requested.job_id AS new_job, fine.how AS outlook
         FROM asked AS a LEFT JOIN (fine JOIN requested ON requested.job_id = fine.new_job) ON fine.n = a.n
         ORDER BY a.tenant, a.idempotency_key, a.n
     LOOP
         n := one.n; job_id := one.new_job; request_id := one.new_request; is_new := true;
-        problem_code := NULL; problem := NULL;
+        how := one.outlook; problem_code := NULL; problem := NULL;
         IF one.new_job IS NULL THEN
             SELECT * INTO tried FROM try_enqueue_verification(
                 one.integration, one.driver_id, one.quote_id, one.producer, one.program, one.environment,
                 one.tenant, one.priority, one.deadline, one.idempotency_key, one.correlation_id,
-                p_vehicle_id => one.vehicle_id, p_address_id => one.address_id, p_search_by => one.search_by);
+                p_vehicle_id => one.vehicle_id, p_address_id => one.address_id, p_search_by => one.search_by,
+                p_force => one.force, p_groups => one.groups);
             job_id := tried.job_id; request_id := tried.request_id; is_new := tried.is_new;
-            problem_code := tried.problem_code; problem := tried.problem;
+            how := tried.how; problem_code := tried.problem_code; problem := tried.problem;
         END IF;
         RETURN NEXT;
     END LOOP;
