@@ -87,6 +87,7 @@ class Engine:
     def stop(self) -> None:
         """Claim nothing more; what runs may end. Waits for nothing, so that a signal handler may call it."""
         self._is_stopping = True
+        self._surroundings.stopping.set()
 
     def close(self) -> None:
         """Let what runs come to its end, then let go of everything. No thread may be in `begin` any more."""

@@ -8,6 +8,7 @@ moment share a transaction. The declaration stands at the function that acts:
     async def recalculate(quote: QuoteInputs) -> Outcome[Rated]: ...
 """
 
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -76,6 +77,8 @@ class Surroundings:
 
     settings: Settings
     keyring: Keyring
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set when the process is told to end: long work comes to a halt at its next good moment."""
 
 
 Opens = Callable[[Surroundings], AbstractAsyncContextManager[Any]]

@@ -56,7 +56,7 @@ class Expired:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """Somebody asked for the job to stop. Given by the engine, never by `act`."""
+    """Somebody asked for the job to stop. Given by the engine, or by maintenance that found out for itself."""
 
 
 Outcome = Done[T] | Retry[T] | Snooze[T] | GiveUp[T] | Expired | Cancelled

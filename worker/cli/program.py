@@ -21,6 +21,7 @@ from worker.cli import (
     quotes,
     rates,
     reconcile,
+    run,
     schema,
     services,
     system,
@@ -42,6 +43,7 @@ program.command()(schema.migrate)
 program.command()(schema.seed)
 program.command()(services.sandbox)
 program.command()(services.api)
+program.command()(run.run)
 program.add_typer(enqueue.program, name="enqueue")
 program.add_typer(jobs.program, name="jobs")
 program.add_typer(batches.program, name="batches")
