@@ -19,8 +19,10 @@ class Entry:
 ENTRIES = (
     # Right after the day begins by which quotes without a date of their own are rated.
     Entry("rating.follow_dates", crontab(minute="1", hour="0"), missed="once"),
-    # Early in the night, so that a failure is seen by day, months before the partition is needed.
-    Entry("partitions.ensure", crontab(minute="10", hour="1"), missed="once"),
+    # The nightly order: expire, mask, retain, partition. One that is late delays no other, and none depends on another.
+    Entry("tokens.expire", crontab(minute="10", hour="0"), missed="once"),
+    # Months before the partition is needed, so that a failure can be seen by day.
+    Entry("partitions.ensure", crontab(minute="10", hour="3"), missed="once"),
     # Every hour, away from the full one when everybody else's jobs begin: what is lost is missed within the hour.
     Entry("reconciliation.account", crontab(minute="37"), missed="skip"),
 )

@@ -23,6 +23,7 @@ from worker.settings import load_settings
 TASK_MODULES = (
     "tasks.verification.task",
     "tasks.rating.task",
+    "tasks.tokens.task",
     "tasks.partitions.task",
     "tasks.reconciliation.task",
 )
