@@ -2,9 +2,10 @@
 
 import uuid
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint, false, func, text, true
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Numeric, String, UniqueConstraint, false, func, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, BigId, Hash, Timestamped, UuidId, choice
@@ -20,7 +21,10 @@ from models.vocabularies import (
 
 
 class DataRetentionPolicy(Timestamped, Base):
-    """How long one table's rows live: masked `mask_after_days`, removed `retention_days` after `date_column`."""
+    """How long one table's rows live: masked `mask_after_days`, removed `retention_days` after `date_column`.
+
+    A trigger refuses what makes no sense, by name, and raises `version` with every change of a rule.
+    """
 
     __tablename__ = "data_retention_policies"
     __table_args__ = (
@@ -28,6 +32,7 @@ class DataRetentionPolicy(Timestamped, Base):
         CheckConstraint("mask_after_days >= 0 AND mask_after_days < retention_days", name="mask_after_days"),
         CheckConstraint("batch_size BETWEEN 1 AND 50000", name="batch_size"),
         CheckConstraint("version >= 1", name="version"),
+        CheckConstraint("max_share > 0 AND max_share <= 1", name="max_share"),
         {"info": kept_while_used("removal records name its version")},
     )
 
@@ -41,10 +46,16 @@ class DataRetentionPolicy(Timestamped, Base):
     batch_size: Mapped[int] = mapped_column(server_default=text("5000"))
     enabled: Mapped[bool] = mapped_column(server_default=true())
     legal_basis: Mapped[str] = mapped_column(info=NOT_PERSONAL)
+    max_share: Mapped[Decimal] = mapped_column(Numeric(4, 3), server_default=text("0.100"))
+    """Of the table's rows, what one run may remove without a person's consent."""
 
 
 class LegalHold(Base):
-    """Nothing in the scope may be removed or masked until somebody releases the hold."""
+    """Nothing in the scope may be removed or masked until somebody releases the hold.
+
+    The view `held_rows` says which rows that is. Placing a hold waits for the batches that are at work
+    (`lock_legal_holds`); one on nothing is refused, and none is ever deleted.
+    """
 
     __tablename__ = "legal_holds"
     __table_args__ = (

@@ -38,9 +38,12 @@ class Partitioned:
     every: Literal["month"]
 
 
-def kept(days: int, *, since: str, why: str, mask_after_days: int | None = None) -> Info:
-    """Rows are deleted `days` after `since`; personal data in them is masked `mask_after_days` after it."""
-    return {"kept": Kept(why, days=days, since=since, mask_after_days=mask_after_days)}
+def kept(days: int, *, since: str, why: str, mask_after_days: int | None = None, with_table: str | None = None) -> Info:
+    """Rows are deleted `days` after `since`; personal data in them is masked `mask_after_days` after it.
+
+    Those of a table that belongs to another one wait until the row of `with_table` is overdue too.
+    """
+    return {"kept": Kept(why, days=days, since=since, mask_after_days=mask_after_days, with_table=with_table)}
 
 
 def kept_while_used(why: str) -> Info:
@@ -48,9 +51,13 @@ def kept_while_used(why: str) -> Info:
     return {"kept": Kept(why)}
 
 
-def kept_with(table: str) -> Info:
-    """Rows leave together with the row of `table` they belong to."""
-    return {"kept": Kept(f"belongs to {table}", with_table=table)}
+def kept_with(table: str, *, leftovers_days: int | None = None) -> Info:
+    """Rows leave together with the row of `table` they belong to.
+
+    Those that were marked DELETED before leave `leftovers_days` after their last change, once nothing refers to them.
+    """
+    since = "updated_at" if leftovers_days is not None else None
+    return {"kept": Kept(f"belongs to {table}", days=leftovers_days, since=since, with_table=table)}
 
 
 def partitioned(*, by: str, every: Literal["month"]) -> Info:

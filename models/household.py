@@ -34,7 +34,7 @@ class Address(Audited, Base):
         CheckConstraint("standardization_confidence BETWEEN 0 AND 100", name="standardization_confidence"),
         Index("idx_address_standardized_by", "standardized_by_source"),
         Index("idx_address_delivery_validation", "delivery_point_validation"),
-        {"info": kept_with("driver")},
+        {"info": kept_with("driver", leftovers_days=90)},
     )
 
     id: Mapped[BigId]
@@ -62,7 +62,7 @@ class Driver(Audited, Base):
         Index("idx_driver_verification_status", "external_verification_status"),
         Index("idx_driver_last_verification", "last_verification_date"),
         Index("idx_driver_external_id", "external_driver_id"),
-        {"info": kept_with("quotes")},
+        {"info": kept_with("quotes", leftovers_days=90)},
     )
 
     id: Mapped[BigId]
@@ -95,7 +95,7 @@ class License(Audited, Base):
         Index("idx_license_external_verification", "external_verification_status"),
         Index("idx_license_last_verification", "last_verification_date"),
         Index("idx_license_number_bidx", "license_number_bidx"),
-        {"info": kept_with("driver")},
+        {"info": kept_with("driver", leftovers_days=90)},
     )
 
     id: Mapped[BigId]
@@ -120,7 +120,7 @@ class Vehicle(Audited, Base):
     """A vehicle on a quote. `title_flags` are what its title says against it: a list of words such as stolen."""
 
     __tablename__ = "vehicle"
-    __table_args__ = ({"info": kept_with("quotes")},)
+    __table_args__ = ({"info": kept_with("quotes", leftovers_days=90)},)
 
     id: Mapped[BigId]
     quote_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("quotes.id"), index=True)

@@ -72,6 +72,7 @@ class Job(Base):
             postgresql_where=text("state = 'ready' AND kind = 'rating.recalculate'"),
         ),
         Index("idx_job_parent", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
+        Index("idx_job_finished", "finished_at", "id", postgresql_where=text("finished_at IS NOT NULL")),
         Index("idx_job_failed", "finished_at", postgresql_where=text("state = 'failed'")),
         Index("idx_job_running", "lease_until", postgresql_where=text("state = 'running'")),
         Index("idx_job_tenant_created", "tenant", "created_at", "id"),

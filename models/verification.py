@@ -157,6 +157,7 @@ class IntegrationVerificationResult(Audited, Base):
                 2555,
                 since="created_at",
                 mask_after_days=90,
+                with_table="integration_request",
                 why="as the request it answers; both are masked and deleted together",
             )
         },

@@ -56,10 +56,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run is going to do, and what it refuses to."""
+    """What a run is going to do, what it refuses to, and what a person should know without the run failing for it."""
 
     stages: Sequence[Stage]
     problems: Sequence[Problem] = ()
+    alarms: Sequence[Problem] = ()
 
 
 @dataclass(slots=True)
@@ -73,6 +74,7 @@ class Tally:
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    alarms: list[Problem] = field(default_factory=list)
 
     def add(self, stage: str, batch: Batch) -> None:
         self.done += batch.rows

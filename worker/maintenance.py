@@ -80,7 +80,7 @@ def save(connection: Connection, finished: Sequence[Finished]) -> None:
     """A row of the audit trail for each run that is over, with its counts."""
     over = [run for run in finished if isinstance(run.outcome, Done | GiveUp | Cancelled | Expired)]
     rows = connection.execute(_PROGRESS, {"ids": [run.job.id for run in over]})
-    progress = {row.id: row.progress for row in rows}
+    progress: dict[UUID, dict[str, Any]] = {row.id: row.progress or {} for row in rows}
     audit_all(
         connection,
         [
@@ -88,8 +88,12 @@ def save(connection: Connection, finished: Sequence[Finished]) -> None:
                 run.job.kind,
                 "job",
                 run.job.id,
-                details={"ended": type(run.outcome).__name__.lower(), **(progress[run.job.id] or {})},
-                alerts=[problem["code"] for problem in (progress[run.job.id] or {}).get("problems", ())],
+                details={"ended": type(run.outcome).__name__.lower(), **progress[run.job.id]},
+                alerts=[
+                    problem["code"]
+                    for list_ in ("problems", "alarms")
+                    for problem in progress[run.job.id].get(list_, ())
+                ],
             )
             for run in over
         ],
@@ -183,7 +187,7 @@ class _Run:
 
     def _outcome(self) -> Outcome[Tally]:
         problems = self._tally.problems
-        for problem in problems:
+        for problem in [*problems, *self._tally.alarms]:
             _log.warning("maintenance.problem", kind=self._job.kind, code=problem.code, problem=problem.message)
         messages = " ".join(problem.message for problem in problems)
         if any(problem.code == "locked" for problem in problems):
@@ -196,6 +200,7 @@ class _Run:
         with transaction() as connection:
             plan = self._planner(connection, self._order)
             self._tally.problems += plan.problems
+            self._tally.alarms += plan.alarms
             self._tally.total += sum(stage.size(connection) for stage in plan.stages)
             self._note(connection)
         return plan

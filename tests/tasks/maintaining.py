@@ -23,6 +23,7 @@ class Maintained:
     """A database with a kind of maintenance. `owner` is the role that owns the tables, each statement on its own."""
 
     db: Database
+    urls: DatabaseUrls
     owner: psycopg.Connection
     engine: Engine
     kind: Kind
@@ -31,12 +32,18 @@ class Maintained:
         with self.db.transaction() as connection:
             return enqueue(connection, self.kind, args).job_id
 
+    def connect(self) -> psycopg.Connection:
+        """Another connection of the application's role, each statement on its own."""
+        return psycopg.connect(self.urls.app_url, autocommit=True)
+
     def run(self, job_id: UUID | None = None, **args: object) -> dict[str, Any]:
         """Run one job, a new one by default, to the end of its run; gives its row."""
         job_id = job_id or self.ask(**args)
         self.engine.begin(self.kind, [job_id])
         self.engine.drain()
-        return job(self.db, job_id)
+        ended = job(self.db, job_id)
+        assert ended["error_code"] != "bug", ended["error_message"]
+        return ended
 
 
 @contextmanager
@@ -44,6 +51,6 @@ def maintained(settings: Settings, db: Database, database: DatabaseUrls, kind: K
     engine = Engine(db, Surroundings(settings, Keyring.of(settings)), on_room=lambda: None)
     with psycopg.connect(database.owner_url, autocommit=True) as owner:
         try:
-            yield Maintained(db, owner, engine, kind)
+            yield Maintained(db, database, owner, engine, kind)
         finally:
             engine.close()

@@ -46,6 +46,8 @@ def run(
         print_table(("IN", "WHAT", "COUNT"), lines or [("everything", "nothing to do", 0)])
         for left in progress.get("unfinished", ()):
             typer.echo(f"Its time was up before {left} was finished; the next run goes on there.")
+        for alarm in progress.get("alarms", ()):
+            typer.echo(alarm["message"], err=True)
         kept = " Nothing was changed: this was a dry run." if dry_run else ""
         typer.echo(f"Job {end['id']} is {end['state']}.{kept}")
         if end["error_message"]:

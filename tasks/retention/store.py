@@ -1,0 +1,207 @@
+"""The SQL of the retention job: what is planned from the catalogue, and the record of each run."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from models import Base
+from models.facts import retention_of
+from models.users import SYSTEM_USER_ID
+from tasks.retention.plan import Policy, Reference, Removal, is_too_much, removals
+from tasks.retention.quotes_store import ExpiredQuotes
+from tasks.retention.removal_store import Key, OverdueRows
+from worker import maintenance
+from worker.batches import Plan, Problem, Stage
+from worker.job import Finished
+from worker.maintenance import Order
+from worker.outcomes import Cancelled, Done, Expired, GiveUp
+
+_FEW = 1000
+"""So many rows may go whatever their share: most of a small table may be overdue."""
+
+_LATE = timedelta(days=2)
+"""A row that is overdue for longer was missed by a night, or a run did not get to it."""
+
+_TARGETS = ("driver", "vehicle", "address")
+
+
+def plan(connection: Connection, order: Order) -> Plan:
+    """Expired quotes first, then a stage for each policy, children before parents."""
+    policies, switched_off = _policies(connection)
+    keys = {row.table_name: Key(row.column_name, row.type) for row in connection.execute(_KEYS)}
+    references = _references(connection)
+    belongs_to = {
+        table.name: with_table
+        for table in Base.metadata.tables.values()
+        if (with_table := retention_of(table).with_table) is not None
+    }
+    run_id = _run(connection, order)
+    stages: list[Stage] = [ExpiredQuotes()]
+    problems = []
+    for removal in removals(policies, references, belongs_to, switched_off):
+        table = removal.policy.table
+        if table not in keys:
+            problems.append(Problem("no_key", f"{table} has no key of one column: its rows can't be recorded."))
+            continue
+        stage = _stage(connection, removal, keys, run_id, is_leftovers=table in belongs_to)
+        if (problem := _guard(connection, stage, order)) is not None:
+            problems.append(problem)
+        else:
+            stages.append(stage)
+    return Plan(stages, problems, _alarms(connection, belongs_to))
+
+
+def _policies(connection: Connection) -> tuple[list[Policy], list[str]]:
+    rows = connection.execute(_POLICIES).all()
+    in_force = [
+        Policy(row.table_name, row.version, row.retention_days, row.date_column, row.batch_size, float(row.max_share))
+        for row in rows
+        if row.enabled
+    ]
+    return in_force, [row.table_name for row in rows if not row.enabled]
+
+
+_POLICIES = text("SELECT * FROM data_retention_policies WHERE action = 'delete' ORDER BY table_name")
+
+
+def _references(connection: Connection) -> list[Reference]:
+    declared = [Reference(*row) for row in connection.execute(_FOREIGN_KEYS)]
+    # What a verification found out points into one of three tables, which no foreign key can do.
+    results = [
+        Reference(
+            "integration_verification_result",
+            "target_entity_id",
+            target,
+            where=f"target_entity_type = '{target}'",
+        )
+        for target in _TARGETS
+    ]
+    return declared + results
+
+
+_FOREIGN_KEYS = text(
+    """
+    SELECT child.relname, a.attname, parent.relname, c.confdeltype, a.attnotnull
+    FROM pg_constraint AS c
+    JOIN pg_class AS child ON child.oid = c.conrelid
+    JOIN pg_class AS parent ON parent.oid = c.confrelid
+    JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+    WHERE c.contype = 'f' AND c.conparentid = 0 AND child.relnamespace = 'public'::regnamespace
+    """
+)
+
+_KEYS = text(
+    """
+    SELECT t.relname AS table_name, a.attname AS column_name, format_type(a.atttypid, NULL) AS type
+    FROM pg_index AS i
+    JOIN pg_class AS t ON t.oid = i.indrelid
+    JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = i.indkey[0]
+    WHERE i.indisprimary AND i.indnkeyatts = 1 AND t.relnamespace = 'public'::regnamespace
+    """
+)
+
+
+def _stage(
+    connection: Connection, removal: Removal, keys: dict[str, Key], run_id: UUID, *, is_leftovers: bool
+) -> OverdueRows:
+    tables = [removal.policy, *(dependent.policy for dependent in removal.dependents if dependent.policy)]
+    cutoffs = {policy.table: connection.execute(_CUTOFF, {"days": policy.days}).scalar_one() for policy in tables}
+    has_own_date = connection.execute(_HAS_COLUMN, {"table": removal.policy.table, "column": "retention_until"})
+    return OverdueRows(
+        removal=removal,
+        keys=keys,
+        cutoffs=cutoffs,
+        run_id=run_id,
+        is_leftovers=is_leftovers,
+        has_retention_until=bool(has_own_date.scalar_one()),
+    )
+
+
+_CUTOFF = text("SELECT now() - make_interval(days => :days)")
+
+_HAS_COLUMN = text(
+    """
+    SELECT EXISTS (
+        SELECT FROM information_schema.columns
+        WHERE table_schema = 'public' AND table_name = :table AND column_name = :column
+    )
+    """
+)
+
+
+def _guard(connection: Connection, stage: OverdueRows, order: Order) -> Problem | None:
+    """A mistaken policy must not empty a table: more than its share waits for a person."""
+    if order.is_confirmed:
+        return None
+    policy = stage.removal.policy
+    overdue = stage.size(connection)
+    enough = int(overdue / policy.max_share) + 1
+    count = f"SELECT count(*) FROM (SELECT FROM {policy.table} LIMIT :enough) AS counted"  # noqa: S608 - checked when saved
+    total = connection.execute(text(count), {"enough": enough}).scalar_one()
+    if not is_too_much(overdue, total, policy.max_share, floor=_FEW):
+        return None
+    return Problem(
+        "would_remove_too_much",
+        f"{policy.table}: {overdue} rows are overdue, more than {policy.max_share:.1%} of the table. Nothing of it was"
+        " removed; if that is right, `worker run retention --confirm`.",
+    )
+
+
+def _alarms(connection: Connection, belongs_to: Mapping[str, str]) -> list[Problem]:
+    late = connection.execute(text("SELECT table_name, overdue FROM retention_backlog()")).all()
+    return [
+        Problem("retention_overdue", f"{row.table_name}: a row has been overdue for {row.overdue.days} days.")
+        for row in late
+        if row.overdue > _LATE and row.table_name not in belongs_to
+    ]
+
+
+def _run(connection: Connection, order: Order) -> UUID:
+    """The record of this job's run: that of an earlier attempt, if there was one."""
+    values = {"job_id": order.job.id, "actor": SYSTEM_USER_ID}
+    run_id: UUID = (
+        connection.execute(_TAKE_UP_RUN, values).scalar() or connection.execute(_BEGIN_RUN, values).scalar_one()
+    )
+    return run_id
+
+
+_TAKE_UP_RUN = text("SELECT id FROM retention_runs WHERE job_id = :job_id AND state = 'running'")
+_BEGIN_RUN = text("INSERT INTO retention_runs (job_id, actor_id) VALUES (:job_id, :actor) RETURNING id")
+
+
+def save(connection: Connection, finished: Sequence[Finished]) -> None:
+    """Close the record of each run that is over. Of a dry run, only that it was: its own record was taken back."""
+    for run in finished:
+        if (state := _state(run.outcome)) is None:
+            continue
+        values: dict[str, Any] = {"job_id": run.job.id, "state": state, "actor": SYSTEM_USER_ID}
+        if run.job.args.get("dry_run"):
+            connection.execute(_RECORD_DRY_RUN, values)
+        else:
+            connection.execute(_END_RUN, values)
+    maintenance.save(connection, finished)
+
+
+def _state(outcome: object) -> str | None:
+    match outcome:
+        case Done():
+            return "finished"
+        case Cancelled() | Expired():
+            return "stopped"
+        case GiveUp():
+            return "failed"
+    return None
+
+
+_END_RUN = text(
+    "UPDATE retention_runs SET state = :state, finished_at = now() WHERE job_id = :job_id AND state = 'running'"
+)
+_RECORD_DRY_RUN = text(
+    """
+    INSERT INTO retention_runs (job_id, actor_id, is_dry_run, state, started_at, finished_at)
+    SELECT id, :actor, true, :state, coalesce(started_at, now()), now() FROM job WHERE id = :job_id
+    """
+)
