@@ -17,7 +17,7 @@ REVISION = "alembic_version"
 TABLES = sa.text("""
     SELECT c.relname, EXISTS (
              SELECT FROM pg_partition_ancestors(c.oid) AS a(id) WHERE a.id = to_regclass(:append_only)
-           ) AS is_append_only
+           ) OR starts_with(c.relname, :append_only || '_') AS is_append_only -- a month that was detached
       FROM pg_class c
      WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v')
      ORDER BY c.relname

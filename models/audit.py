@@ -1,16 +1,16 @@
 """The audit trail: who did what to which row, in monthly partitions. The application may add to it, never change it."""
 
 import uuid
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Index, String, func, text
+from sqlalchemy import BigInteger, CheckConstraint, Index, String, func, text
 from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, IpAddress, RiskScore
-from models.facts import NOT_PERSONAL, kept, partitioned, personal
+from models.facts import NOT_PERSONAL, kept, kept_while_used, partitioned, personal
 
 
 class AuditLog(Base):
@@ -45,3 +45,24 @@ class AuditLog(Base):
     correlation_id: Mapped[str | None] = mapped_column(String(100), index=True, info=NOT_PERSONAL)
     ip_address: Mapped[IpAddress | None] = mapped_column(INET, info=personal("network"))
     user_agent: Mapped[str | None] = mapped_column(info=personal("network"))
+
+
+class AuditMonth(Base):
+    """A month that was detached from the trail because its time is over; dropped when two nights have passed."""
+
+    __tablename__ = "audit_months"
+    __table_args__ = (
+        CheckConstraint("extract(day FROM month) = 1", name="month"),
+        CheckConstraint("nights_since >= 0 AND row_count >= 0", name="counts"),
+        {"info": kept_while_used("it is the certificate that a month was removed")},
+    )
+
+    month: Mapped[date] = mapped_column(primary_key=True)
+    policy_version: Mapped[int]
+    row_count: Mapped[int] = mapped_column(BigInteger)
+    detached_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    nights_since: Mapped[int] = mapped_column(server_default=text("0"))
+    counted_on: Mapped[date]
+    """The last day that was counted as a night, in UTC."""
+
+    dropped_at: Mapped[datetime | None]

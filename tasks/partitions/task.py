@@ -1,14 +1,36 @@
-"""The door of the partitions job."""
+"""The doors of the partitions job."""
 
-from datetime import date
+from datetime import timedelta
 
 from tasks.partitions import store
-from tasks.partitions.months import months_to_ensure
+from worker import maintenance
+from worker.batches import Tally
 from worker.job import job
-from worker.outcomes import Done, Outcome
+from worker.maintenance import Maintenance, Order
+from worker.outcomes import Outcome
 
 
-@job("partitions.ensure", queue="maintenance", deadline_s=60, load=store.load, save=store.save)
-async def ensure(today: date) -> Outcome[list[date]]:
-    """Have the audit partitions of this month and the next three. Safe to run at any time, in any number."""
-    return Done(months_to_ensure(today))
+@job(
+    "partitions.ensure",
+    queue="maintenance",
+    deadline_s=1800,
+    load=maintenance.load,
+    save=maintenance.save,
+    opens=maintenance.opens,
+)
+async def ensure(order: Order, resource: Maintenance) -> Outcome[Tally]:
+    """Have the audit partitions of this month and the next three, and let go of months that are over."""
+    return await resource.run(order, store.plan_ensure, time_box=timedelta(minutes=25))
+
+
+@job(
+    "partitions.repair",
+    queue="maintenance",
+    deadline_s=3600,
+    load=maintenance.load,
+    save=maintenance.save,
+    opens=maintenance.opens,
+)
+async def repair(order: Order, resource: Maintenance) -> Outcome[Tally]:
+    """Move what fell into the default partition to months of its own. Safe to run at any time, in any number."""
+    return await resource.run(order, store.plan_repair, time_box=timedelta(minutes=50))
