@@ -66,7 +66,8 @@ class Months:
 
 
 _CREATE = """
-    SELECT CASE WHEN to_regclass('public.audit_logs_' || to_char(CAST(:month AS date), 'YYYY_MM')) IS NOT NULL THEN 'there'
+    SELECT CASE WHEN to_regclass('public.audit_logs_' || to_char(CAST(:month AS date), 'YYYY_MM')) IS NOT NULL
+                THEN 'there'
                 WHEN create_monthly_audit_partition(:month) IS NOT NULL THEN 'made' END
 """
 _RETIRE = "SELECT retire_audit_month(:month)"

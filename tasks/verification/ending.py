@@ -7,6 +7,8 @@ from models.vocabularies import HttpRequestStatus
 from tasks.verification.apis import APIS
 from tasks.verification.question import Question
 from tasks.verification.results import Result
+from worker.audit import Deed
+from worker.job import Finished
 from worker.outcomes import Cancelled, Done, Expired, GiveUp, Outcome, Retry, Snooze
 
 
@@ -37,6 +39,22 @@ def results_of(outcome: Outcome[Any], question: Question) -> Sequence[Result]:
         case GiveUp():
             return APIS[question.account.api].error_results(question)
     return ()
+
+
+def deed_of(run: Finished) -> Deed | None:
+    """What the audit trail says of a run that left results: the rows they are about, by id."""
+    if not isinstance(asked := run.inputs, Question) or not (results := results_of(run.outcome, asked)):
+        return None
+    details: dict[str, Any] = {"job": run.job.id, "integration": asked.account.integration_code}
+    for result in results:
+        ids = details.setdefault(result.target_type, [])
+        if result.target_id not in ids:
+            ids.append(result.target_id)
+    action = "verification.completed"
+    if isinstance(run.outcome, GiveUp):
+        action = "verification.failed"
+        details["code"] = run.outcome.code
+    return Deed(action, "integration_request", asked.request_id, details=details, correlation_id=asked.correlation_id)
 
 
 def _error(code: str, message: str) -> str:

@@ -11,7 +11,7 @@ from tasks.verification import calls_store, sharing_store
 from tasks.verification.apis import APIS
 from tasks.verification.drivers.findings import Findings
 from tasks.verification.drivers.store import save_drivers
-from tasks.verification.ending import request_end, results_of
+from tasks.verification.ending import deed_of, request_end, results_of
 from tasks.verification.followup_store import follow_up, read_inputs
 from tasks.verification.question import KnownAnswer, Question
 from tasks.verification.question_store import request_id
@@ -21,6 +21,7 @@ from tasks.verification.reuse import Reused
 from tasks.verification.rows_store import execute
 from tasks.verification.vehicles.findings import VehicleFindings
 from tasks.verification.vehicles.store import save_vehicles
+from worker.audit import audit_all
 from worker.job import Finished
 from worker.outcomes import Done
 
@@ -33,6 +34,7 @@ def save(connection: Connection, finished: Sequence[Finished]) -> None:
     calls_store.write_down(connection, runs)
     _save_requests(connection, runs)
     _save_results(connection, runs)
+    audit_all(connection, [deed for run in runs if (deed := deed_of(run)) is not None])
     answered = [
         (run.inputs, run.outcome.result.findings)
         for run in runs

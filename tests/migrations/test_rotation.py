@@ -83,6 +83,7 @@ def test_reuse_of_a_rotated_token_ends_its_family_and_is_logged_with_its_risk(ap
     assert reuse == [(Decimal("0.90"), ["refresh_token_reuse", "family_revoked"])]
     trail = application.execute(
         "SELECT resource_id, risk_score, security_alerts, details ->> 'tokens_revoked' FROM audit_logs"
+        " WHERE action = 'tokens.reused'"
     ).fetchall()
     assert trail == [(str(family), Decimal("0.90"), ["refresh_token_reuse"], "3")]
     assert rotate(application, second.new_hash).outcome == "revoked"

@@ -396,8 +396,37 @@ def test_a_hundred_jobs_take_a_handful_of_statements(platform: Platform) -> None
     outcomes[0], outcomes[1] = Expired(), GiveUp("provider_error", "", report(questions[1]))
     with statements(platform.db) as sent:
         platform.save(*map(Finished, jobs, questions, outcomes))
-    # Calls, requests with and without a report, results, drivers, licences, addresses, and who waits for an answer.
-    assert len(sent) == 8
+    # Calls, requests with and without a report, results, audit rows, drivers, licences, addresses, and who waits for an answer.
+    assert len(sent) == 9
+
+
+def test_what_a_run_changed_is_in_the_audit_trail_by_its_ids(platform: Platform) -> None:
+    jobs = [platform.ask() for _ in range(4)]
+    questions = platform.load(*jobs)
+    outcomes: list[Outcome[Any]] = [
+        answered(questions[0]),
+        GiveUp("provider_error", "a sentence", report(questions[1])),
+        Retry("provider_error", timedelta(0), "", report(questions[2])),
+        Cancelled(),
+    ]
+    platform.save(*map(Finished, jobs, questions, outcomes))
+    with platform.db.transaction() as connection:
+        rows = connection.execute(
+            text(
+                "SELECT action, resource_id, correlation_id, details FROM audit_logs"
+                " WHERE resource_type = 'integration_request' ORDER BY action"
+            )
+        ).all()
+    done, failed = questions[:2]
+    told = {"job": str(jobs[0].id), "integration": done.account.integration_code}
+    about = {"driver": [done.driver_id], "address": [done.address_id]}
+    assert [tuple(row) for row in rows] == [
+        ("verification.completed", str(done.request_id), done.correlation_id, told | about),
+        (
+            "verification.failed", str(failed.request_id), failed.correlation_id,
+            told | {"job": str(jobs[1].id), "code": "provider_error", "driver": [failed.driver_id]},
+        ),
+    ]  # fmt: skip
 
 
 def test_rows_of_others_are_locked_in_the_order_of_their_ids(platform: Platform) -> None:
