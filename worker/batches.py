@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
-GOAL_S = 0.1
+GOAL_S = 0.15
 """What a transaction should take: whoever waits for a row of it doesn't notice."""
 
 _SMALLEST = 50
@@ -79,9 +79,10 @@ class Tally:
     def add(self, stage: str, batch: Batch) -> None:
         self.done += batch.rows
         self.total = max(self.total, self.done)
-        counts = self.counts.setdefault(stage, {})
         for name, number in batch.counts.items():
-            counts[name] = counts.get(name, 0) + number
+            if number:
+                counts = self.counts.setdefault(stage, {})
+                counts[name] = counts.get(name, 0) + number
 
 
 def taken_up(progress: Mapping[str, Any] | None, *, is_dry_run: bool) -> Tally:

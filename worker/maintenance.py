@@ -46,7 +46,7 @@ _log = structlog.get_logger(__name__)
 _CONNECTIONS = 3  # the lock, the batches, and the progress of a dry run
 _TRIES = 5
 _CONTENTION = ("55P03", "40P01", "40001")  # lock timeout, deadlock, serialization
-_REST = 0.05
+_REST = 0.02
 """Of the time a batch took, how long the database is left alone after it."""
 
 

@@ -165,8 +165,9 @@ CHECK_HOLD = r"""
 """
 
 # Every row that an open hold protects, directly or through what it belongs to: the one place where that is decided.
-# Ask with the table's name as a literal, and the other branches cost nothing:
-#     NOT EXISTS (SELECT FROM held_rows WHERE table_name = 'quotes' AND row_id = quotes.id::text)
+# Ask with the table's name as a literal, and the other branches cost nothing; ask for all rows at once, not row by row
+# with EXISTS, and it is worked out once a statement. No row_id is NULL:
+#     quotes.id::text NOT IN (SELECT row_id FROM held_rows WHERE table_name = 'quotes')
 # The ids of each scope are cast in a subquery of their own, behind the filter on the scope.
 HELD_ROWS = """
     CREATE VIEW held_rows (table_name, row_id) AS
@@ -220,6 +221,7 @@ HELD_ROWS = """
     UNION ALL SELECT 'driver', id::text FROM held_driver
     UNION ALL SELECT 'license', l.id::text FROM license l JOIN held_driver d ON l.driver_id = d.id
     UNION ALL SELECT 'license', d.license_id::text FROM driver d JOIN held_driver h ON d.id = h.id
+               WHERE d.license_id IS NOT NULL
     UNION ALL SELECT 'vehicle', id::text FROM held_vehicle
     UNION ALL SELECT 'address', id::text FROM held_address
     UNION ALL SELECT 'integration_request', id::text FROM held_request
