@@ -424,7 +424,8 @@ def test_what_a_run_changed_is_in_the_audit_trail_by_its_ids(platform: Platform)
         ("verification.completed", str(done.request_id), done.correlation_id, told | about),
         (
             "verification.failed", str(failed.request_id), failed.correlation_id,
-            told | {"job": str(jobs[1].id), "code": "provider_error", "driver": [failed.driver_id]},
+            told | {"job": str(jobs[1].id), "code": "provider_error"}
+            | {"driver": [failed.driver_id], "address": [failed.address_id]},
         ),
     ]  # fmt: skip
 

@@ -7,7 +7,6 @@ import pytest
 from psycopg import errors
 
 from models.users import SYSTEM_USER_ID
-from tests.migrations.conftest import application, module_database, owner  # noqa: F401 - fixtures
 from tests.migrations.rows import insert, only
 
 
@@ -29,7 +28,7 @@ from tests.migrations.rows import insert, only
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused_by_name(
-    application: psycopg.Connection,  # noqa: F811 - the fixture
+    application: psycopg.Connection,
     values: dict[str, Any],
     error: type[Exception],
     told: str,
@@ -54,7 +53,7 @@ def test_a_policy_that_makes_no_sense_is_refused_by_name(
     ],
 )
 def test_a_hold_on_nothing_is_refused_by_name(
-    application: psycopg.Connection,  # noqa: F811 - the fixture
+    application: psycopg.Connection,
     scope: str,
     subject: str,
 ) -> None:
@@ -65,7 +64,7 @@ def test_a_hold_on_nothing_is_refused_by_name(
         insert(application, "legal_holds", scope_type=scope, scope_id=subject, reason="r", placed_by=SYSTEM_USER_ID)
 
 
-def test_a_hold_is_found_however_its_subject_was_written(application: psycopg.Connection) -> None:  # noqa: F811 - the fixture
+def test_a_hold_is_found_however_its_subject_was_written(application: psycopg.Connection) -> None:
     driver = insert(application, "driver", first_name="A")
     placed = insert(
         application, "legal_holds", scope_type="driver", scope_id=f"00{driver}", reason="r", placed_by=SYSTEM_USER_ID
@@ -74,7 +73,7 @@ def test_a_hold_is_found_however_its_subject_was_written(application: psycopg.Co
     assert only(application, "SELECT row_id FROM held_rows WHERE table_name = 'driver'") == str(driver)
 
 
-def test_a_hold_can_be_released_but_not_moved_or_deleted(application: psycopg.Connection) -> None:  # noqa: F811 - the fixture
+def test_a_hold_can_be_released_but_not_moved_or_deleted(application: psycopg.Connection) -> None:
     driver = insert(application, "driver", first_name="A")
     insert(application, "legal_holds", scope_type="driver", scope_id=str(driver), reason="r", placed_by=SYSTEM_USER_ID)
     for statement in ("DELETE FROM legal_holds", "UPDATE legal_holds SET scope_type = 'vehicle'"):
