@@ -104,7 +104,7 @@ class OverdueRows:
                 ORDER BY r.{date} {direction}, r.{key.column} {direction} LIMIT :limit
                 FOR UPDATE OF r SKIP LOCKED
             )
-            SELECT key, at, key::text IN (SELECT row_id FROM held_rows WHERE table_name = '{self.name}') AS is_held
+            SELECT key, at, key::text IN (SELECT held_ids('{self.name}')) AS is_held
             FROM due
         """  # noqa: S608 - see above
         values = {"cutoff": self.cutoffs[self.name], "limit": limit}
@@ -166,7 +166,7 @@ class OverdueRows:
         # The hold is asked for once more: this is the statement that can't be taken back.
         statement = f"""
             DELETE FROM {self.name} AS r WHERE r.{key.column} = ANY({self._array(self.name)})
-              AND r.{key.column}::text NOT IN (SELECT row_id FROM held_rows WHERE table_name = '{self.name}')
+              AND r.{key.column}::text NOT IN (SELECT held_ids('{self.name}'))
             RETURNING r.{key.column}
         """  # noqa: S608 - see above
         gone = list(connection.execute(text(statement), values).scalars())
