@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
-GOAL_S = 0.15
+GOAL_S = 0.12
 """What a transaction should take: whoever waits for a row of it doesn't notice."""
 
 _SMALLEST = 50

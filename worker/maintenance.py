@@ -45,6 +45,7 @@ _log = structlog.get_logger(__name__)
 
 _CONNECTIONS = 3  # the lock, the batches, and the progress of a dry run
 _TRIES = 5
+_FIRST = 1000  # rows of a first batch: nobody knows yet how long they take
 _CONTENTION = ("55P03", "40P01", "40001")  # lock timeout, deadlock, serialization
 _REST = 0.02
 """Of the time a batch took, how long the database is left alone after it."""
@@ -206,7 +207,7 @@ class _Run:
         return plan
 
     def _stage(self, stage: Stage, transaction: "_Transaction") -> None:
-        after, limit, tries = None, stage.most, 0
+        after, limit, tries = None, min(stage.most, _FIRST), 0
         while not (self._is_cancelled or self._must_stop() or self._is_over_time()):
             began = time.monotonic()
             try:
