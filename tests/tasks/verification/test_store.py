@@ -396,7 +396,8 @@ def test_a_hundred_jobs_take_a_handful_of_statements(platform: Platform) -> None
     outcomes[0], outcomes[1] = Expired(), GiveUp("provider_error", "", report(questions[1]))
     with statements(platform.db) as sent:
         platform.save(*map(Finished, jobs, questions, outcomes))
-    # Calls, requests with and without a report, results, audit rows, drivers, licences, addresses, and who waits for an answer.
+    # Calls, requests with and without a report, results, audit rows, drivers, licences, addresses, and who waits for an
+    # answer.
     assert len(sent) == 9
 
 
