@@ -82,7 +82,10 @@ def test_a_new_version_replaces_the_old_one_which_stays(platform: Platform) -> N
     with platform.db.transaction() as connection:
         kept = versions.version(connection, first)
         trail = connection.execute(
-            text("SELECT action, resource_id, user_id, details FROM audit_logs ORDER BY created_at, resource_id")
+            text(
+                "SELECT action, resource_id, user_id, details FROM audit_logs"
+                " WHERE action NOT LIKE 'configuration.%' ORDER BY created_at, resource_id"
+            )
         ).all()
     assert (kept.transformation, kept.node, kept.target) == ({"uppercase": True}, STATUS, TYPE)
     assert [(row.action, row.resource_id) for row in trail] == [
