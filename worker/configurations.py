@@ -34,6 +34,7 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "verified_confidence": (int, Decimal, type(None)),
     "partial_confidence": (int, Decimal, type(None)),
     "match_nicknames": (bool,),
+    "price_per_call": (int, Decimal, type(None)),
 }
 """What `configure` changes, and of which types the values are. Credentials have a function of their own."""
 
@@ -230,7 +231,7 @@ _ALL = text(
     SELECT c.id, api.code, c.configuration_level, program.code, producer.producer_code, c.environment, c.is_enabled,
         api.is_active, c.endpoint_url, c.is_required, c.timeout_seconds, c.retry_attempts, c.cache_ttl_hours,
         c.max_requests_per_second, c.max_calls_in_flight, c.keeps_owner_id, c.verified_confidence, c.partial_confidence,
-        c.match_nicknames
+        c.match_nicknames, c.price_per_call
     FROM integration_configuration AS c JOIN third_party_integration AS api ON api.id = c.integration_id
     LEFT JOIN program ON program.id = c.program_id LEFT JOIN producer ON producer.id = c.producer_id
     ORDER BY api.code, c.environment, array_position(ARRAY['system', 'program', 'producer'],

@@ -34,12 +34,12 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from worker.audit import Deed, audit_all
-from worker.batches import Batch, Plan, Problem, Stage, Tally, next_limit, taken_up
 from worker.database import DATABASE_ERRORS, Database, is_outage, sqlstate
 from worker.errors import LeaseLost
 from worker.job import Finished, Job, Kind, Surroundings, declared
 from worker.outcomes import Cancelled, Done, Expired, GiveUp, Outcome, Retry, Snooze
 from worker.settings import Settings
+from worker.stages import Batch, Plan, Problem, Stage, Tally, next_limit, taken_up
 
 _log = structlog.get_logger(__name__)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from worker.batches import Batch
+from worker.stages import Batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from tasks.retention.plan import Policy, Reference, Removal, is_too_much, remova
 from tasks.retention.quotes_store import ExpiredQuotes
 from tasks.retention.removal_store import Key, OverdueRows
 from worker import maintenance
-from worker.batches import Plan, Problem, Stage
 from worker.job import Finished
 from worker.maintenance import Order
 from worker.outcomes import Cancelled, Done, Expired, GiveUp
+from worker.stages import Plan, Problem, Stage
 
 _FEW = 1000
 """So many rows may go whatever their share: most of a small table may be overdue."""

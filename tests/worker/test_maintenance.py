@@ -16,7 +16,6 @@ from tests.waiting import in_thread, until
 from tests.worker.asking import change, events, job
 from tests.worker.test_audit import trail
 from worker import control, maintenance
-from worker.batches import Batch, Plan, Problem, Tally
 from worker.crypto import Keyring
 from worker.database import Database
 from worker.engine import Engine
@@ -26,6 +25,7 @@ from worker.ledger import Held
 from worker.maintenance import Maintenance, Order
 from worker.outcomes import Outcome
 from worker.settings import Settings
+from worker.stages import Batch, Plan, Problem, Tally
 
 ROWS = 25
 

@@ -5,8 +5,8 @@ New functions and new bodies of two; no table changes.
 
 from alembic import op
 
-revision = "028"
-down_revision = "027"
+revision = "029"
+down_revision = "028"
 branch_labels = None
 depends_on = None
 

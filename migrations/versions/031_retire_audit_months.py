@@ -8,8 +8,8 @@ from alembic import op
 
 from migrations.columns import Instant, drop_tables, made_at, required
 
-revision = "030"
-down_revision = "029"
+revision = "031"
+down_revision = "030"
 branch_labels = None
 depends_on = None
 

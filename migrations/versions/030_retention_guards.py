@@ -7,8 +7,8 @@ writers of job out for about a second a million finished rows.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "029"
-down_revision = "028"
+revision = "030"
+down_revision = "029"
 branch_labels = None
 depends_on = None
 

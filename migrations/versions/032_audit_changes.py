@@ -5,8 +5,8 @@ Triggers on small tables that change by hand; each statement waits for its table
 
 from alembic import op
 
-revision = "031"
-down_revision = "030"
+revision = "032"
+down_revision = "031"
 branch_labels = None
 depends_on = None
 
