@@ -127,3 +127,36 @@ def recalculate(
     tell(end, as_json=json)
     if end["state"] != "done":
         raise typer.Exit(1)
+
+
+@program.command()
+def verify(
+    quote_id: Annotated[UUID, typer.Argument(help="The quote's id.", metavar="ID", show_default=False)],
+    producer: Annotated[str | None, typer.Option(help="Code of the producer it is for.")] = None,
+    program_code: Annotated[str | None, typer.Option("--program", help="Code of the program.")] = None,
+    environment: Annotated[str, typer.Option(help="sandbox or production: which configurations are used.")] = "sandbox",
+    stop: Annotated[bool, typer.Option("--stop", help="Ask nothing more if a driver can't be verified.")] = False,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="Asking again with the same key gives the batch that is there.")
+    ] = None,
+) -> None:
+    """Verify a quote's drivers, then its vehicles and criminal records, then rate it; prints the batch's id."""
+    from worker.cli.transaction import transaction
+    from worker.quote_verification import enqueue_quote_verification
+
+    with transaction("verify the quote") as connection:
+        asked = enqueue_quote_verification(
+            connection,
+            quote_id=quote_id,
+            producer=producer,
+            program=program_code,
+            environment=environment,
+            on_failure="stop" if stop else "continue",
+            idempotency_key=idempotency_key,
+        )
+    typer.echo(str(asked.batch_id))
+    typer.echo(
+        f"{len(asked.drivers)} drivers, then {len(asked.others)} vehicles and criminal records;"
+        f" worker batches show {asked.batch_id}",
+        err=True,
+    )
