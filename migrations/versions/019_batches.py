@@ -4,6 +4,8 @@ A new table, a nullable column of job, and two partial indexes of it that hold n
 of job out while it is read twice: about a second a million rows.
 """
 
+from importlib import import_module
+
 from alembic import op
 
 revision = "019"
@@ -59,7 +61,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP FUNCTION reopen_jobs(uuid[], text)")
-    op.execute(REOPEN_JOBS_BEFORE)
+    op.execute(import_module("migrations.versions.012_job_control").REOPEN_JOBS)
     op.execute("DROP FUNCTION enqueue_batch(jsonb, text, text, text, text, text, jsonb, integer, integer)")
     op.execute("DROP FUNCTION try_enqueue_batch(jsonb, text, text, text, text, text, jsonb, integer, integer)")
     op.execute("DROP FUNCTION settle_batches(uuid[])")
@@ -259,33 +261,6 @@ LANGUAGE sql AS $$
             started_at = NULL, finished_at = NULL
         FROM again WHERE job.id = again.id AND state IN ('failed', 'cancelled', 'expired')
         RETURNING job.id, kind, args, fence
-    ), logged AS (
-        INSERT INTO job_event (job_id, event, attempt, fence, "by")
-        SELECT id, 'retried_by_hand', 0, fence, p_by FROM reopened
-    ), asked AS (
-        UPDATE integration_request AS request SET
-            request_status = 'pending', retry_count = 0, updated_by = '00000000-0000-0000-0000-000000000001'
-        FROM reopened, integration_configuration AS configuration
-        WHERE reopened.kind = 'verification.verify'
-          AND request.id = (reopened.args ->> 'request_id')::bigint
-          AND request.request_status <> 'completed'
-          AND configuration.id = request.configuration_id
-        RETURNING reopened.id, 1 + configuration.retry_attempts AS calls
-    )
-    SELECT reopened.id, coalesce(asked.calls, 0) FROM reopened LEFT JOIN asked USING (id)
-$$
-"""
-
-REOPEN_JOBS_BEFORE = """
-CREATE FUNCTION reopen_jobs(p_ids uuid[], p_by text) RETURNS TABLE (job_id uuid, calls_at_most integer)
-LANGUAGE sql AS $$
-    WITH reopened AS (
-        UPDATE job SET
-            state = 'ready', run_at = now(), deadline_at = now() + (deadline_at - created_at),
-            attempt = 0, crashes = 0, hinted_at = NULL, cancel_requested_at = NULL,
-            waiting_for = NULL, started_at = NULL, finished_at = NULL
-        WHERE id = ANY(p_ids) AND state IN ('failed', 'cancelled', 'expired')
-        RETURNING id, kind, args, fence
     ), logged AS (
         INSERT INTO job_event (job_id, event, attempt, fence, "by")
         SELECT id, 'retried_by_hand', 0, fence, p_by FROM reopened

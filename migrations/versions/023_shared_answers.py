@@ -70,9 +70,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     drop_enqueue(NEW)
-    tried = import_module("migrations.versions.018_requests_know_their_scope").TRY_ENQUEUE_VERIFICATION
-    op.execute(tried.format(columns="program_id, producer_id, ", values="program_id_, producer_id_, "))
-    op.execute(import_module("migrations.versions.016_criminal_records_and_vehicles").ENQUEUE_VERIFICATION)
+    before = import_module("migrations.versions.016_criminal_records_and_vehicles")
+    op.execute(before.TRY_ENQUEUE_VERIFICATION)
+    op.execute(before.ENQUEUE_VERIFICATION)
     op.execute("DROP FUNCTION recalculate_changed_quotes(jsonb)")
     op.execute("DROP FUNCTION question_outlook(text, text)")
     op.execute("DROP FUNCTION question_text(text, bigint, text, integer, text[])")

@@ -3,6 +3,8 @@
 New functions and new bodies of two; no table changes.
 """
 
+from importlib import import_module
+
 from alembic import op
 
 revision = "029"
@@ -20,9 +22,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute(CLEANUP_OF_009)
+    before = import_module("migrations.versions.009_add_missing_oauth2_tables")
+    op.execute(before.CLEANUP.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"))
     op.execute("DROP FUNCTION revoke_user_tokens(uuid, text)")
-    op.execute(REVOKE_USER_OF_009)
+    op.execute(before.REVOKE)
     op.execute("DROP FUNCTION rotate_refresh_token(uuid, varchar, varchar, interval, interval, varchar, inet, text)")
     op.execute("DROP FUNCTION revoke_token_family(uuid, text)")
 
@@ -300,93 +303,4 @@ CLEANUP = """
       GET DIAGNOSTICS step = ROW_COUNT;
       RETURN changed + step;
     END $$
-"""
-
-CLEANUP_OF_009 = """
-    CREATE OR REPLACE FUNCTION cleanup_expired_oauth2_tokens(p_batch integer DEFAULT 5000) RETURNS integer
-    LANGUAGE plpgsql VOLATILE AS $$
-    DECLARE
-      token_grace CONSTANT interval := '7 days';
-      code_grace CONSTANT interval := '24 hours';
-      changed integer := 0;
-      step integer;
-    BEGIN
-      IF p_batch IS NULL OR p_batch < 1 THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'p_batch must be at least 1';
-      END IF;
-      IF NOT pg_try_advisory_xact_lock(hashtextextended('cleanup_expired_oauth2_tokens', 0)) THEN
-        RETURN 0;
-      END IF;
-
-      INSERT INTO oauth2_token_logs (client_id, user_id, token_type, token_hash, action)
-      SELECT t.client_id, t.user_id, 'refresh_token', t.token_hash, 'expired'
-        FROM oauth2_refresh_tokens t
-       WHERE t.expires_at <= now() AND t.used_at IS NULL AND t.revoked_at IS NULL
-         AND NOT EXISTS (SELECT FROM oauth2_token_logs l WHERE l.token_type = 'refresh_token'
-                            AND l.token_hash = t.token_hash AND l.action = 'expired')
-       ORDER BY t.expires_at, t.id
-       LIMIT p_batch
-         FOR UPDATE OF t SKIP LOCKED
-      ON CONFLICT DO NOTHING;
-      GET DIAGNOSTICS step = ROW_COUNT;
-      changed := changed + step;
-
-      INSERT INTO oauth2_token_logs (client_id, user_id, token_type, token_hash, action)
-      SELECT c.client_id, c.user_id, 'authorization_code', c.code_hash, 'expired'
-        FROM oauth2_authorization_codes c
-       WHERE c.expires_at <= now() AND c.used_at IS NULL
-         AND NOT EXISTS (SELECT FROM oauth2_token_logs l WHERE l.token_type = 'authorization_code'
-                            AND l.token_hash = c.code_hash AND l.action = 'expired')
-       ORDER BY c.expires_at, c.id
-       LIMIT p_batch
-         FOR UPDATE OF c SKIP LOCKED
-      ON CONFLICT DO NOTHING;
-      GET DIAGNOSTICS step = ROW_COUNT;
-      changed := changed + step;
-
-      DELETE FROM oauth2_refresh_tokens WHERE id IN (
-        SELECT t.id
-          FROM oauth2_refresh_tokens t
-         WHERE t.expires_at < now() - token_grace
-           AND NOT EXISTS (SELECT FROM oauth2_refresh_tokens member
-                            WHERE member.family_id = t.family_id AND member.expires_at > now())
-           AND (t.used_at IS NOT NULL OR t.revoked_at IS NOT NULL
-                OR EXISTS (SELECT FROM oauth2_token_logs l WHERE l.token_type = 'refresh_token'
-                              AND l.token_hash = t.token_hash AND l.action = 'expired'))
-         ORDER BY t.expires_at, t.id
-         LIMIT p_batch
-           FOR UPDATE OF t SKIP LOCKED);
-      GET DIAGNOSTICS step = ROW_COUNT;
-      changed := changed + step;
-
-      DELETE FROM oauth2_authorization_codes WHERE id IN (
-        SELECT c.id
-          FROM oauth2_authorization_codes c
-         WHERE c.expires_at < now() - code_grace
-           AND (c.used_at IS NOT NULL
-                OR EXISTS (SELECT FROM oauth2_token_logs l WHERE l.token_type = 'authorization_code'
-                              AND l.token_hash = c.code_hash AND l.action = 'expired'))
-         ORDER BY c.expires_at, c.id
-         LIMIT p_batch
-           FOR UPDATE OF c SKIP LOCKED);
-      GET DIAGNOSTICS step = ROW_COUNT;
-      RETURN changed + step;
-    END $$
-"""
-
-REVOKE_USER_OF_009 = """
-    CREATE FUNCTION revoke_user_tokens(p_user_id uuid, p_reason text DEFAULT 'revoked_by_user') RETURNS integer
-    LANGUAGE sql VOLATILE AS $$
-      WITH revoked AS (
-        UPDATE oauth2_refresh_tokens
-           SET revoked_at = now(), revoke_reason = left(p_reason, 100)
-         WHERE user_id = p_user_id AND revoked_at IS NULL AND expires_at > now()
-        RETURNING client_id, user_id, token_hash, revoke_reason
-      ), logged AS (
-        INSERT INTO oauth2_token_logs (client_id, user_id, token_type, token_hash, action, reason)
-        SELECT client_id, user_id, 'refresh_token', token_hash, 'revoked', revoke_reason FROM revoked
-        RETURNING 1
-      )
-      SELECT count(*)::integer FROM logged
-    $$
 """
