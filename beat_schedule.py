@@ -21,6 +21,8 @@ ENTRIES = (
     Entry("rating.follow_dates", crontab(minute="1", hour="0"), missed="once"),
     # The nightly order: expire, mask, retain, partition. One that is late delays no other, and none depends on another.
     Entry("tokens.expire", crontab(minute="10", hour="0"), missed="once"),
+    # Before anything is removed; at most fifty minutes, then the next night goes on.
+    Entry("masking.sweep", crontab(minute="40", hour="0"), missed="once"),
     # After masking; at most fifty minutes, then the next night goes on.
     Entry("retention.sweep", crontab(minute="40", hour="1"), missed="once"),
     # Months before the partition is needed, so that a failure can be seen by day.

@@ -26,10 +26,16 @@ class AuditLog(Base):
         Index("idx_audit_logs_user", "user_id", "created_at"),
         Index("idx_audit_logs_resource", "resource_type", "resource_id"),
         Index("idx_audit_logs_action", "action", "created_at"),
+        Index(
+            "idx_audit_logs_unmasked",
+            "created_at",
+            "id",
+            postgresql_where=text("masklen(ip_address) IN (32, 128) OR user_agent IS NOT NULL"),
+        ),
         {
             "postgresql_partition_by": "RANGE (created_at)",
             "info": partitioned(by="created_at", every="month")
-            | kept(2555, since="created_at", why="evidence for audits; whole months go at once"),
+            | kept(2555, since="created_at", mask_after_days=90, why="evidence for audits; whole months go at once"),
         },
     )
 

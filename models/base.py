@@ -6,7 +6,7 @@ the same. Models import nothing of ours outside this package and hold ciphertext
 
 import uuid
 from datetime import datetime
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Annotated, Any, get_args
 
 from sqlalchemy import (
@@ -85,8 +85,8 @@ UuidId = Annotated[uuid.UUID, mapped_column(primary_key=True, server_default=fun
 StateCode = Annotated[str, mapped_column(CHAR(2))]
 """Two capital letters of the United States Postal Service."""
 
-IpAddress = IPv4Address | IPv6Address
-"""What psycopg makes of a single address in an INET column."""
+IpAddress = IPv4Address | IPv6Address | IPv4Interface | IPv6Interface
+"""What psycopg makes of an address in an INET column, and of the network that masking leaves of it."""
 
 Hash = Annotated[str, mapped_column(String(64))]
 """SHA-256 or HMAC-SHA-256 as lower-case hexadecimal."""

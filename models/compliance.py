@@ -122,7 +122,8 @@ class RetentionRunItem(Base):
 class PiiMaskingRule(Timestamped, Base):
     """One rule of a version of the masking rules: what it matches, and what is done to the value.
 
-    The most specific match wins (`models.vocabularies.MaskingMatch`), then the lowest `priority`.
+    The most specific match wins (`models.vocabularies.MaskingMatch`), then the lowest `priority`. The highest version
+    is in force, as a whole. A trigger refuses what makes no sense, and every change to a version that has been used.
     """
 
     __tablename__ = "pii_masking_rules"
@@ -141,3 +142,5 @@ class PiiMaskingRule(Timestamped, Base):
     operator: Mapped[MaskingOperator] = mapped_column(choice("operator", MaskingOperator))
     params: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"), info=NOT_PERSONAL)
     data_class: Mapped[DataClass] = mapped_column(choice("data_class", DataClass))
+    used_at: Mapped[datetime | None]
+    """When the first sweep used it; from then on its version is closed."""

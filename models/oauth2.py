@@ -126,7 +126,12 @@ class OAuth2TokenLog(Base):
             unique=True,
             postgresql_where=text("action = 'expired'"),
         ),
-        {"info": kept(730, since="created_at", why="evidence for security audits, two reporting years")},
+        Index("idx_oauth2_token_logs_unmasked", "created_at", "id", postgresql_where=text("pii_rule_version IS NULL")),
+        {
+            "info": kept(
+                730, since="created_at", mask_after_days=90, why="evidence for security audits, two reporting years"
+            )
+        },
     )
 
     id: Mapped[UuidId]
@@ -141,6 +146,8 @@ class OAuth2TokenLog(Base):
     ip_address: Mapped[IpAddress | None] = mapped_column(INET, info=personal("network"))
     user_agent: Mapped[str | None] = mapped_column(info=personal("network"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    pii_rule_version: Mapped[int | None]
+    """Of the rules that address and browser were masked by."""
 
 
 class OAuth2AuthorizationCode(Base):

@@ -31,6 +31,7 @@ class Quote(Timestamped, Base):
         Index("idx_quotes_product_type_state", "product_type", "state"),
         Index("idx_quotes_vehicle_info", "vehicle_info", postgresql_using="gin"),
         Index("idx_quotes_coverage_selections", "coverage_selections", postgresql_using="gin"),
+        Index("idx_quotes_unmasked", "created_at", "id", postgresql_where=text("pii_rule_version IS NULL")),
         {
             "info": kept(
                 2555,
@@ -77,3 +78,6 @@ class Quote(Timestamped, Base):
     rating_trace: Mapped[dict[str, Any] | None] = mapped_column(info=NOT_PERSONAL)
     rated_at: Mapped[datetime | None]
     rating_problem: Mapped[str | None] = mapped_column(info=personal("free_text"))
+
+    pii_rule_version: Mapped[int | None]
+    """Of the rules that its documents were masked by. A write to one of them takes it away again."""

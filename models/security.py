@@ -7,7 +7,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, String, false, func, text, true
+from sqlalchemy import ForeignKey, Index, String, false, func, text, true
 from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -54,7 +54,14 @@ class UserSession(Base):
     """A login that is open until `expires_at` or `revoked_at`; known by the SHA-256 of its token."""
 
     __tablename__ = "user_sessions"
-    __table_args__ = ({"info": kept(90, since="expires_at", why="long enough to look into a break-in reported late")},)
+    __table_args__ = (
+        Index("idx_user_sessions_unmasked", "expires_at", "id", postgresql_where=text("pii_rule_version IS NULL")),
+        {
+            "info": kept(
+                90, since="expires_at", mask_after_days=30, why="long enough to look into a break-in reported late"
+            )
+        },
+    )
 
     id: Mapped[UuidId]
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), index=True)
@@ -65,3 +72,5 @@ class UserSession(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime] = mapped_column(index=True)
     revoked_at: Mapped[datetime | None]
+    pii_rule_version: Mapped[int | None]
+    """Of the rules that address and browser were masked by."""

@@ -83,10 +83,10 @@ class IntegrationRequest(Audited, Base):
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), index=True)
     endpoint: Mapped[str] = mapped_column(String(255), info=NOT_PERSONAL)
     http_method: Mapped[str] = mapped_column(String(10), server_default="POST", info=NOT_PERSONAL)
-    request_headers: Mapped[dict[str, Any] | None] = mapped_column(info=NOT_PERSONAL)
+    request_headers: Mapped[dict[str, Any] | None] = mapped_column(info=personal("document"))
     request_body: Mapped[dict[str, Any] | None] = mapped_column(info=personal("document"))
     response_status_code: Mapped[int | None]
-    response_headers: Mapped[dict[str, Any] | None] = mapped_column(info=NOT_PERSONAL)
+    response_headers: Mapped[dict[str, Any] | None] = mapped_column(info=personal("document"))
     response_body: Mapped[dict[str, Any] | None] = mapped_column(info=personal("document"))
     response_time_ms: Mapped[int | None]
     request_status: Mapped[HttpRequestStatus] = mapped_column(

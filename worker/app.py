@@ -24,6 +24,7 @@ TASK_MODULES = (
     "tasks.verification.task",
     "tasks.rating.task",
     "tasks.tokens.task",
+    "tasks.masking.task",
     "tasks.retention.task",
     "tasks.partitions.task",
     "tasks.reconciliation.task",

@@ -22,6 +22,7 @@ from worker.settings import Settings
 _PREFIX = "enc:v1:"
 _NONCE_BYTES = 12
 _KEY_ID_LENGTH = 16
+_TOKEN_BYTES = 20
 
 
 class Undecipherable(WorkerError):
@@ -52,6 +53,8 @@ class Keyring:
         self._ciphers = {key_id: AESGCM(key) for key_id, key in keys.items()}
         self._primary = next(iter(keys))
         self._blind_index_key = blind_index_key
+        self._token_key = hmac.new(blind_index_key, b"tokens of masked values", hashlib.sha256).digest()
+        self._token_key_id = hashlib.sha256(self._token_key).hexdigest()[:8]
 
     @classmethod
     def parse(cls, encryption_keys: str, blind_index_key: str) -> "Keyring":
@@ -104,8 +107,21 @@ class Keyring:
 
         Case, spaces and dashes don't count. `domain` keeps classes apart: `license|TX`.
         """
-        normal = value.upper().translate({ord(" "): None, ord("-"): None})
-        return hmac.new(self._blind_index_key, f"{domain}|{normal}".encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self._blind_index_key, _in_domain(domain, value), hashlib.sha256).hexdigest()
+
+    def token(self, domain: str, value: str) -> str:
+        """`tok:v1:<key id>:<32 letters and digits>`, equal for equal values of one domain, as blind indexes are.
+
+        It takes the place of a value that is masked. Its key is derived from that of the blind index, so that a token
+        and an index tell nobody that they belong together; the key id changes with it.
+        """
+        code = hmac.new(self._token_key, _in_domain(domain, value), hashlib.sha256).digest()[:_TOKEN_BYTES]
+        return f"tok:v1:{self._token_key_id}:{base64.b32encode(code).decode().lower()}"
+
+
+def _in_domain(domain: str, value: str) -> bytes:
+    normal = value.upper().translate({ord(" "): None, ord("-"): None})
+    return f"{domain}|{normal}".encode(errors="surrogatepass")
 
 
 def new_key() -> str:

@@ -38,7 +38,6 @@ from worker.database import DATABASE_ERRORS, Database, is_outage, sqlstate
 from worker.errors import LeaseLost
 from worker.job import Finished, Job, Kind, Surroundings, declared
 from worker.outcomes import Cancelled, Done, Expired, GiveUp, Outcome, Retry, Snooze
-from worker.settings import Settings
 from worker.stages import Batch, Plan, Problem, Stage, Tally, next_limit, taken_up
 
 _log = structlog.get_logger(__name__)
@@ -104,7 +103,7 @@ def save(connection: Connection, finished: Sequence[Finished]) -> None:
 @asynccontextmanager
 async def opens(surroundings: Surroundings) -> AsyncIterator["Maintenance"]:
     with ThreadPoolExecutor(thread_name_prefix="maintenance") as executor:
-        yield Maintenance(surroundings.settings, surroundings.stopping, executor)
+        yield Maintenance(surroundings, executor)
 
 
 def maintenance_kinds() -> dict[str, Kind]:
@@ -115,9 +114,10 @@ def maintenance_kinds() -> dict[str, Kind]:
 class Maintenance:
     """The resource of a maintenance job: runs batches in a thread, on connections of its own."""
 
-    def __init__(self, settings: Settings, stopping: threading.Event, executor: ThreadPoolExecutor) -> None:
-        self._settings = settings.model_copy(update={"database_pool_size": _CONNECTIONS})
-        self._stopping = stopping
+    def __init__(self, surroundings: Surroundings, executor: ThreadPoolExecutor) -> None:
+        self.keyring = surroundings.keyring
+        self._settings = surroundings.settings.model_copy(update={"database_pool_size": _CONNECTIONS})
+        self._stopping = surroundings.stopping
         self._executor = executor
 
     async def run(self, order: Order, planner: Planner, *, time_box: timedelta) -> Outcome[Tally]:
