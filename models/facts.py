@@ -70,6 +70,14 @@ def personal(data_class: DataClass) -> Info:
     return {"personal": data_class}
 
 
+def encrypted(data_class: DataClass) -> Info:
+    """The column holds ciphertext of personal or secret data: the text itself, or leaves `{"$enc": ...}` of a document.
+
+    The view `encrypted_values` finds it, under the table's primary key.
+    """
+    return {"personal": data_class, "encrypted": True}
+
+
 NOT_PERSONAL: Info = {"personal": None}
 """Looked at: codes, numbers of ours, amounts, rules. Nothing about a person."""
 
@@ -97,6 +105,11 @@ def data_class_of(column: Column[Any]) -> DataClass | None:
 def is_mappable(column: Column[Any]) -> bool:
     """Whether a field mapping may write the column."""
     return bool(column.info.get("mappable"))
+
+
+def is_encrypted(column: Column[Any]) -> bool:
+    """Whether the column holds ciphertext."""
+    return bool(column.info.get("encrypted"))
 
 
 def personal_columns(table: Table) -> dict[str, DataClass]:

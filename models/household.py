@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, f
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Audited, Base, BigId, Confidence, Hash, StateCode, choice
-from models.facts import MAPPABLE, NOT_PERSONAL, kept_with, personal
+from models.facts import MAPPABLE, NOT_PERSONAL, encrypted, kept_with, personal
 from models.vocabularies import (
     DeliveryPointValidation,
     DriverVerificationStatus,
@@ -95,12 +95,13 @@ class License(Audited, Base):
         Index("idx_license_external_verification", "external_verification_status"),
         Index("idx_license_last_verification", "last_verification_date"),
         Index("idx_license_number_bidx", "license_number_bidx"),
+        Index("idx_license_encryption_key", text("split_part(license_number, ':', 3)")),
         {"info": kept_with("driver", leftovers_days=90)},
     )
 
     id: Mapped[BigId]
     driver_id: Mapped[int | None] = mapped_column(ForeignKey("driver.id"), index=True)
-    license_number: Mapped[str | None] = mapped_column(info=personal("license"))
+    license_number: Mapped[str | None] = mapped_column(info=encrypted("license"))
     license_number_bidx: Mapped[Hash | None] = mapped_column(info=personal("license"))
     state_code: Mapped[StateCode | None] = mapped_column(info=NOT_PERSONAL)
     license_type: Mapped[str | None] = mapped_column(String(20), info=NOT_PERSONAL | MAPPABLE)

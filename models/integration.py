@@ -26,7 +26,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Audited, Base, BigId, Confidence, Price, choice
-from models.facts import NOT_PERSONAL, kept_while_used, personal
+from models.facts import NOT_PERSONAL, encrypted, kept_while_used, personal
 from models.vocabularies import AuthType, DataClass, Environment, NodeDataType, PermissionType, ProviderApi, Scope
 
 CONFIGURATION = kept_while_used("it is configuration, and requests refer to it")
@@ -125,7 +125,7 @@ class IntegrationConfiguration(Audited, Base):
     producer_id: Mapped[int | None] = mapped_column(ForeignKey("producer.id"), index=True)
     environment: Mapped[Environment] = mapped_column(choice("environment", Environment), server_default="sandbox")
     endpoint_url: Mapped[str] = mapped_column(String(255), info=NOT_PERSONAL)
-    auth_config: Mapped[dict[str, Any]] = mapped_column(info=personal("credential"))
+    auth_config: Mapped[dict[str, Any]] = mapped_column(info=encrypted("credential"))
     is_enabled: Mapped[bool] = mapped_column(server_default=false(), index=True)
     is_required: Mapped[bool] = mapped_column(server_default=false())
     timeout_seconds: Mapped[int] = mapped_column(server_default=text("30"))

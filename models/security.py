@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, Hash, IpAddress, Timestamped, UuidId, choice
-from models.facts import NOT_PERSONAL, kept, kept_while_used, kept_with, personal
+from models.facts import NOT_PERSONAL, encrypted, kept, kept_while_used, kept_with, personal
 from models.vocabularies import MfaMethod, SsoProviderType
 
 
@@ -26,7 +26,7 @@ class SsoProvider(Timestamped, Base):
     provider_name: Mapped[str] = mapped_column(String(100), unique=True, info=NOT_PERSONAL)
     provider_type: Mapped[SsoProviderType] = mapped_column(choice("provider_type", SsoProviderType))
     client_id: Mapped[str] = mapped_column(String(255), info=NOT_PERSONAL)
-    client_secret_encrypted: Mapped[str | None] = mapped_column(info=personal("credential"))
+    client_secret_encrypted: Mapped[str | None] = mapped_column(info=encrypted("credential"))
     configuration: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"), info=NOT_PERSONAL)
     is_enabled: Mapped[bool] = mapped_column(server_default=true())
 
@@ -40,14 +40,14 @@ class UserMfaSettings(Timestamped, Base):
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
     preferred_method: Mapped[MfaMethod | None] = mapped_column(choice("preferred_method", MfaMethod))
     totp_enabled: Mapped[bool] = mapped_column(server_default=false())
-    totp_secret_encrypted: Mapped[str | None] = mapped_column(info=personal("credential"))
+    totp_secret_encrypted: Mapped[str | None] = mapped_column(info=encrypted("credential"))
     webauthn_enabled: Mapped[bool] = mapped_column(server_default=false())
     webauthn_credentials: Mapped[list[Any]] = mapped_column(
         server_default=text("'[]'::jsonb"), info=personal("credential")
     )
     sms_enabled: Mapped[bool] = mapped_column(server_default=false())
-    sms_phone_encrypted: Mapped[str | None] = mapped_column(info=personal("contact"))
-    recovery_codes_encrypted: Mapped[str | None] = mapped_column(info=personal("credential"))
+    sms_phone_encrypted: Mapped[str | None] = mapped_column(info=encrypted("contact"))
+    recovery_codes_encrypted: Mapped[str | None] = mapped_column(info=encrypted("credential"))
 
 
 class UserSession(Base):

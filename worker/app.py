@@ -16,7 +16,11 @@ from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from worker import logs, redis_reconnect
 from worker.broker import celery_configuration
+from worker.crypto import Keyring
+from worker.database import Database
+from worker.errors import Misconfigured
 from worker.job import Kind, declared
+from worker.keys import check_keys
 from worker.runtime import Runtime
 from worker.settings import load_settings
 
@@ -28,6 +32,7 @@ TASK_MODULES = (
     "tasks.retention.task",
     "tasks.partitions.task",
     "tasks.reconciliation.task",
+    "tasks.keys.task",
 )
 """Where kinds of jobs are declared: one line a job."""
 
@@ -65,6 +70,19 @@ for kind in declared().values():
 @signals.setup_logging.connect
 def _configure_logs(**_: Any) -> None:
     logs.configure(load_settings())
+
+
+@signals.celeryd_init.connect
+def _look_at_keys(**_: Any) -> None:
+    """A worker that can't read what is stored would fail every job: it doesn't start."""
+    settings = load_settings()
+    database = Database(settings)
+    try:
+        check_keys(database, Keyring.of(settings))
+    except Misconfigured as error:
+        raise SystemExit(f"worker: {error}") from None  # Celery would swallow an ordinary exception
+    finally:
+        database.close()
 
 
 @signals.worker_ready.connect

@@ -83,6 +83,19 @@ class Keyring:
     def __repr__(self) -> str:
         return f"Keyring({', '.join(self._ciphers)})"
 
+    @property
+    def primary(self) -> str:
+        """Id of the key that encrypts."""
+        return self._primary
+
+    @property
+    def older(self) -> list[str]:
+        """Ids of the keys that only decrypt."""
+        return [key_id for key_id in self._ciphers if key_id != self._primary]
+
+    def holds(self, key_id: str) -> bool:
+        return key_id in self._ciphers
+
     def encrypt(self, plaintext: str, place: Place) -> str:
         nonce = os.urandom(_NONCE_BYTES)
         sealed = self._ciphers[self._primary].encrypt(nonce, plaintext.encode(), place.associated_data())

@@ -16,6 +16,7 @@ from worker.cli import (
     household,
     integrations,
     jobs,
+    keys,
     mappings,
     queues,
     quotes,
@@ -57,6 +58,7 @@ program.add_typer(mappings.program, name="mappings")
 program.command()(calls.calls)
 program.add_typer(calls.program, name="budgets")
 program.command()(reconcile.reconcile)
+program.add_typer(keys.program, name="keys")
 
 
 def main() -> None:

@@ -1,0 +1,26 @@
+"""The door of the keys job."""
+
+from datetime import timedelta
+
+from tasks.keys import store
+from worker import maintenance
+from worker.batches import Tally
+from worker.job import job
+from worker.maintenance import Maintenance, Order
+from worker.outcomes import Outcome
+
+
+@job(
+    "keys.rotate",
+    queue="maintenance",
+    deadline_s=7200,
+    load=maintenance.load,
+    save=maintenance.save,
+    opens=maintenance.opens,
+)
+async def rotate(order: Order, resource: Maintenance) -> Outcome[Tally]:
+    """Encrypt with the first key what older ones encrypt. Safe to run at any time, under load, and again."""
+    keyring = resource.keyring
+    return await resource.run(
+        order, lambda connection, order: store.plan(connection, order, keyring), time_box=timedelta(minutes=110)
+    )
