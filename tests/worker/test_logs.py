@@ -3,6 +3,7 @@
 In a process of their own, because logging is configured once a process.
 """
 
+import ast
 import json
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.sources import ROOT, python_files
 from worker.crypto import new_key
+from worker.logs import FIELDS
 
 PROGRAM = """
 import logging, sys
@@ -33,7 +36,7 @@ log.debug("job.detail")
 logging.getLogger("celery.worker").warning("lost %s", "broker")
 logging.getLogger("celery.app.trace").info("too much")
 logging.getLogger("httpx2").info("GET https://provider/?name=canary")
-log.info("settings.read", settings=settings)
+log.info("settings.read", settings=settings, license_number="canary", jobs={"name": "canary"})
 try:
     fail()
 except ValueError:
@@ -71,6 +74,25 @@ def test_an_event_is_one_line_of_json_with_its_fields(logged: list[dict[str, Any
         "unexpected",
         "two\nlines",
     ], "details and chatter are left out"
+
+
+def test_a_field_that_is_not_on_the_list_is_dropped(logged: list[dict[str, Any]]) -> None:
+    line = next(line for line in logged if line["event"] == "settings.read")
+    assert set(line) == {"event", "job", "level", "logger", "timestamp"}
+
+
+def test_every_field_that_the_code_logs_is_on_the_list() -> None:
+    """A field of a new event is looked at once, here, instead of being missed in the logs."""
+    used: set[str] = set()
+    for path in python_files():
+        if path.is_relative_to(ROOT / "tests"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            match node:
+                case ast.Call(func=ast.Attribute(value=ast.Name(id="_log")), keywords=keywords):
+                    used |= {keyword.arg or "**" for keyword in keywords}
+    assert used - FIELDS == set()
+    assert used, "looked at nothing"
 
 
 def test_loggers_of_libraries_write_the_same_form(logged: list[dict[str, Any]]) -> None:
