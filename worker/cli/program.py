@@ -11,6 +11,7 @@ import typer
 from worker.cli import (
     batches,
     calls,
+    check,
     clients,
     enqueue,
     household,
@@ -58,6 +59,7 @@ program.add_typer(mappings.program, name="mappings")
 program.command()(calls.calls)
 program.add_typer(calls.program, name="budgets")
 program.command()(reconcile.reconcile)
+program.add_typer(check.program, name="check")
 program.add_typer(keys.program, name="keys")
 
 

@@ -1,0 +1,99 @@
+"""`worker check leaks` on a whole, talkative system: nothing personal leaves PostgreSQL, and a leak is found."""
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.cli.processes import clean_environment, processes_of, run_worker, start_worker
+from tests.waiting import in_thread, until
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.kills]
+
+
+@dataclass(frozen=True)
+class System:
+    home: Path
+    said: str
+
+    def check(self, within: str = "5s") -> subprocess.CompletedProcess[str]:
+        where = {
+            name: found[1]
+            for name in ("API", "Flower")
+            if (found := re.search(rf"^{name} +(http://\S+)", self.said, re.MULTILINE))
+        }
+        login = re.search(r"user (\S+), password (\S+)\)", self.said)
+        assert login is not None
+        return run_worker(
+            *("check", "leaks", "--within", within, "--flower", where["Flower"], "--api", where["API"]),
+            *(f"--log={log}" for log in (self.home / "log", *(self.home / "servers").glob("*.log"))),
+            cwd=self.home.parent,
+            environment=clean_environment(WORKER_HOME=str(self.home), FLOWER_BASIC_AUTH=f"{login[1]}:{login[2]}"),
+        )
+
+    def as_owner(self, statement: str) -> None:
+        variables = dict(line.split("=", 1) for line in (self.home / "env").read_text().splitlines())
+        with psycopg.connect(variables["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def kill_worker(self) -> None:
+        (line,) = (line for line in processes_of(self.home) if "worker-1@" in line)
+        os.kill(int(line.split()[0]), signal.SIGKILL)
+
+    def jobs_running(self) -> bool:
+        variables = dict(line.split("=", 1) for line in (self.home / "env").read_text().splitlines())
+        with psycopg.connect(variables["DATABASE_URL"]) as connection:
+            return bool(connection.execute("SELECT count(*) FROM job WHERE state = 'done'").fetchone() != (0,))
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    home = tmp_path_factory.mktemp("leaks") / "home"
+    ports = ("--port", "0", "--flower-port", "0")
+    environment = clean_environment(WORKER_LOG_LEVEL="DEBUG")
+    with start_worker(
+        "up", "--home", str(home), "--workers", "1", *ports, cwd=home.parent, environment=environment
+    ) as process:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "Try in another terminal" in line:
+                break
+        system = System(home, said)
+        system.as_owner("UPDATE integration_configuration SET timeout_seconds = 1, retry_attempts = 1")
+        yield system
+        process.terminate()
+
+
+def test_nothing_personal_is_found_outside_of_postgresql_even_after_a_crash(system: System) -> None:
+    answer = in_thread(system.check)
+    until(system.jobs_running, timeout_s=30)
+    system.kill_worker()
+    done = answer()
+    assert done.returncode == 0, done.stdout + done.stderr
+    for place in ("MONITOR", "Redis", "file", "page", "table"):
+        assert re.search(rf"^{place} +[1-9]\d+", done.stdout, re.MULTILINE), done.stdout
+    assert " 0 places" in done.stdout
+
+
+def test_a_leak_is_found_and_named_without_being_repeated(system: System) -> None:
+    system.as_owner("""
+        CREATE FUNCTION leak() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+          INSERT INTO audit_logs (action, resource_type, details)
+          VALUES ('a', 'r', jsonb_build_object('who', upper(NEW.last_name)));
+          RETURN NULL;
+        END $$;
+        CREATE TRIGGER leak AFTER INSERT ON driver FOR EACH ROW EXECUTE FUNCTION leak()
+    """)
+    done = system.check(within="2s")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.search(r"table audit_logs +last name\s*$", done.stdout, re.MULTILINE), done.stdout
+    assert " 1 places" in done.stdout
