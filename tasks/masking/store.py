@@ -145,9 +145,7 @@ _TAKE_REQUESTS = text(
           AND (CAST(:at AS timestamptz) IS NULL OR (created_at, id) > (CAST(:at AS timestamptz), CAST(:id AS bigint)))
         ORDER BY created_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
     )
-    SELECT *, EXISTS (
-        SELECT FROM held_rows WHERE table_name = 'integration_request' AND row_id = due.id::text
-    ) AS is_held FROM due ORDER BY at, id
+    SELECT *, id::text IN (SELECT held_ids('integration_request')) AS is_held FROM due ORDER BY at, id
     """  # noqa: S608 - constants
 )
 _TAKE_RESULTS = text(
@@ -230,9 +228,7 @@ class Rows:
                        OR (r.{self.clock}, r.id) > (CAST(:at AS timestamptz), CAST(:id AS {key})))
                 ORDER BY r.{self.clock}, r.id LIMIT :limit FOR UPDATE OF r SKIP LOCKED
             )
-            SELECT *, EXISTS (
-                SELECT FROM held_rows WHERE table_name = '{self.name}' AND row_id = due.id::text
-            ) AS is_held FROM due ORDER BY at, id
+            SELECT *, id::text IN (SELECT held_ids('{self.name}')) AS is_held FROM due ORDER BY at, id
         """  # noqa: S608 - see above
 
     def _mask(self, connection: Connection) -> str:

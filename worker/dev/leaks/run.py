@@ -114,7 +114,7 @@ def _await(database: Database, jobs: list[UUID], within_s: float) -> dict[str, i
     deadline = time.monotonic() + within_s
     while True:
         with database.transaction() as connection:
-            states = dict(connection.execute(_STATES, {"ids": jobs}).tuples().all())
+            states: dict[str, int] = dict(connection.execute(_STATES, {"ids": jobs}).tuples().all())
         waiting = sum(count for state, count in states.items() if state in ("ready", "running"))
         if not waiting:
             return states
