@@ -161,7 +161,7 @@ class HouseholdMemberOffer(Audited, Base):
     middle_name: Mapped[str | None] = mapped_column(String(100), info=personal("name"))
     last_name: Mapped[str | None] = mapped_column(String(100), info=personal("name"))
     date_of_birth: Mapped[date | None] = mapped_column(info=personal("birth_date"))
-    license_number: Mapped[str | None] = mapped_column(info=personal("license"))
+    license_number: Mapped[str | None] = mapped_column(info=encrypted("license"))
     license_number_bidx: Mapped[Hash | None] = mapped_column(info=personal("license"))
     license_state: Mapped[StateCode | None] = mapped_column(info=NOT_PERSONAL)
     license_type: Mapped[str | None] = mapped_column(String(20), info=NOT_PERSONAL)

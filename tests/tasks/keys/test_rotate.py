@@ -45,6 +45,9 @@ def row(connection: psycopg.Connection, table: str) -> Any:
     match table:
         case "license":
             return insert(connection, "license", state_code="TX")
+        case "household_member_offer":
+            driver = insert(connection, "driver", first_name="A")
+            return insert(connection, "household_member_offer", id=uuid4(), driver_id=driver)
         case "integration_configuration":
             producer = insert(connection, "producer", producer_code=uuid4().hex[:20], name="P")
             return configuration(connection, configuration_level="producer", producer_id=producer)

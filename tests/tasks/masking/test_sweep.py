@@ -309,7 +309,9 @@ def test_every_table_with_a_masking_clock_is_masked_by_something() -> None:
 
 
 def test_columns_that_are_masked_are_the_personal_ones() -> None:
-    assert masked_columns("quotes") == ["vehicle_info", "property_info", "drivers"]
+    assert masked_columns("quotes") == [
+        "vehicle_info", "property_info", "drivers", "rating_inputs", "rating_problem",
+    ]  # fmt: skip
     assert masked_columns("user_sessions") == ["ip_address", "user_agent"]
 
 

@@ -11,8 +11,8 @@ from alembic import op
 
 from migrations.columns import Instant
 
-revision = "019"
-down_revision = "018"
+revision = "032"
+down_revision = "031"
 branch_labels = None
 depends_on = None
 
@@ -250,7 +250,8 @@ UNMARK_QUOTES = """
     CREATE TRIGGER trg_quotes_unmasked BEFORE UPDATE ON quotes FOR EACH ROW
     WHEN (OLD.pii_rule_version IS NOT NULL AND NEW.pii_rule_version IS NOT NULL AND (
       OLD.vehicle_info IS DISTINCT FROM NEW.vehicle_info OR OLD.property_info IS DISTINCT FROM NEW.property_info
-      OR OLD.drivers IS DISTINCT FROM NEW.drivers
+      OR OLD.drivers IS DISTINCT FROM NEW.drivers OR OLD.rating_inputs IS DISTINCT FROM NEW.rating_inputs
+      OR OLD.rating_problem IS DISTINCT FROM NEW.rating_problem
     ))
     EXECUTE FUNCTION unmark_masked()
 """

@@ -7,8 +7,8 @@ second a million rows while it is built.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "020"
-down_revision = "019"
+revision = "033"
+down_revision = "032"
 branch_labels = None
 depends_on = None
 
@@ -35,6 +35,8 @@ ENCRYPTED_VALUES = f"""
       SELECT 'license'::text AS table_name, 'license_number'::text AS column_name, id::text AS row_key,
              ''::text AS path, license_number AS ciphertext
         FROM license WHERE license_number IS NOT NULL
+      UNION ALL SELECT 'household_member_offer', 'license_number', id::text, '', license_number
+        FROM household_member_offer WHERE license_number IS NOT NULL
       UNION ALL SELECT 'integration_configuration', 'auth_config', c.id::text, leaf.key, leaf.value ->> '$enc'
         FROM integration_configuration c, jsonb_each(c.auth_config) AS leaf WHERE leaf.value ? '$enc'
       UNION ALL SELECT 'sso_providers', 'client_secret_encrypted', id::text, '', client_secret_encrypted
