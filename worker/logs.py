@@ -14,8 +14,8 @@ from worker.settings import Settings
 
 FIELDS = frozenset(
     (
-        "attempt", "blind_calls", "code", "error", "job", "jobs", "kind", "owner", "problem", "queues", "rows", "slot",
-        "thread", "where",
+        "attempt", "blind_calls", "code", "day", "error", "examples", "job", "jobs", "kind", "owner", "problem",
+        "queues", "rows", "slot", "soft_limit", "spent", "tenant", "thread", "where",
     )
 )  # fmt: skip
 """Fields that an event may have: ids, codes, counts, names of ours. Whoever adds one vouches for what is in it."""
@@ -68,4 +68,10 @@ def _only_known_fields(_: Any, __: str, event: MutableMapping[str, Any]) -> Muta
 def _may_pass(name: str, value: Any) -> bool:
     if name in _OF_THE_LINE or name.startswith("_"):  # the latter are structlog's own, and never printed
         return True
-    return name in FIELDS and (value is None or isinstance(value, str | int | float))
+    if isinstance(value, list | tuple):
+        return name in FIELDS and all(map(_is_plain, value))
+    return name in FIELDS and _is_plain(value)
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float)

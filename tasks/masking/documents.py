@@ -7,7 +7,7 @@ So a field that the provider invents tomorrow does not leak.
 from collections import Counter
 from typing import Any
 
-from tasks.masking.operators import Operator, Tokens, operator
+from tasks.masking.operators import Operator, Tokens, is_masked, operator
 from tasks.masking.rules import ITEM, PERSON_CLASSES, Path, Rule, RuleSet, segments
 
 _DEEPEST = 60
@@ -106,11 +106,16 @@ class Masker:
     def _leaf(self, spot: _Spot, value: Any) -> Any:
         rule = spot.rule
         if rule is None:
-            if type(value) is str:
-                rule = self._rules.of_value(value)
+            # What is closed is masked whatever it looks like, and by one rule only: so it is the same rule every time.
+            if type(value) is str and not spot.is_closed:
+                rule = self._of_value(value)
             if rule is None and (rule := spot.default) is None:
                 return value
         return value if rule.operator == "keep" else self._changed(rule, value)
+
+    def _of_value(self, value: str) -> Rule | None:
+        rule = self._rules.of_value(value)
+        return None if rule is None or is_masked(value) else rule
 
     def _changed(self, rule: Rule, value: Any) -> Any:
         masked = self._operators[rule.id](value)

@@ -134,7 +134,7 @@ _REQUESTS_ARE_DUE = """
     contains_pii AND NOT pii_masked AND created_at < :cutoff
     AND request_status IN ('completed', 'failed', 'timeout')
 """
-_DUE_REQUESTS = text(f"SELECT count(*) FROM integration_request WHERE {_REQUESTS_ARE_DUE}")  # noqa: S608 - constants
+_DUE_REQUESTS = text(f"SELECT count(*) FROM integration_request WHERE {_REQUESTS_ARE_DUE}")  # noqa: S608 - constants of this file
 _TAKE_REQUESTS = text(
     f"""
     WITH due AS MATERIALIZED (
@@ -146,7 +146,7 @@ _TAKE_REQUESTS = text(
         ORDER BY created_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
     )
     SELECT *, id::text IN (SELECT held_ids('integration_request')) AS is_held FROM due ORDER BY at, id
-    """  # noqa: S608 - constants
+    """  # noqa: S608 - constants of this file
 )
 _TAKE_RESULTS = text(
     """

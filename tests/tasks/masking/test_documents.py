@@ -50,6 +50,11 @@ def test_masking_twice_changes_nothing_more(document: Any) -> None:
     assert not again.counts
 
 
+def test_a_removed_object_that_holds_an_address_is_removed_the_first_time() -> None:
+    once = masker().document({"ssn": {"": "ann@example.org"}})
+    assert once == masker().document(once) == {"ssn": {"": None}}
+
+
 @given(documents)
 @settings(max_examples=100, deadline=None)
 def test_the_structure_stays_and_types_stay_or_become_null(document: Any) -> None:

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from models.vocabularies import MaskingOperator
 from tasks.masking.operators import REDACTED, operator
 from tasks.masking.rules import VALIDATORS, Rule, problem_of
-from tests.migrations.conftest import application, module_database  # noqa: F401 - fixtures
+from tests.migrations.conftest import application, module_database  # noqa: F401 - these are fixtures
 from tests.migrations.rows import only
 from tests.tasks.masking.defaults import KEYRING, default_rules
 

@@ -141,7 +141,7 @@ def _put_away(database: Database, drivers: list[int]) -> None:
 
 _DELETED = tuple(
     text(
-        f"UPDATE {table} SET status_id = (SELECT id FROM status WHERE code = 'DELETED') WHERE {which}"  # noqa: S608 - constants
+        f"UPDATE {table} SET status_id = (SELECT id FROM status WHERE code = 'DELETED') WHERE {which}"  # noqa: S608 - constants of this file
     )
     for table, which in (
         ("license", "driver_id = ANY(:ids)"),
