@@ -8,7 +8,7 @@ from tasks.masking.rules import Rule, RuleSet
 from worker.crypto import Keyring
 
 KEYRING = Keyring({"k1": bytes(range(32))}, bytes(32))
-REVISION = import_module("migrations.versions.032_mask_personal_data")
+REVISION = import_module("migrations.versions.033_mask_personal_data")
 
 
 def default_rules() -> list[Rule]:

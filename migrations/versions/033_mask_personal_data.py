@@ -11,8 +11,8 @@ from alembic import op
 
 from migrations.columns import Instant
 
-revision = "032"
-down_revision = "031"
+revision = "033"
+down_revision = "032"
 branch_labels = None
 depends_on = None
 
