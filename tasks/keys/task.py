@@ -4,10 +4,10 @@ from datetime import timedelta
 
 from tasks.keys import store
 from worker import maintenance
-from worker.batches import Tally
 from worker.job import job
 from worker.maintenance import Maintenance, Order
 from worker.outcomes import Outcome
+from worker.stages import Tally
 
 
 @job(
