@@ -27,6 +27,8 @@ ENTRIES = (
     Entry("retention.sweep", crontab(minute="40", hour="1"), missed="once"),
     # Months before the partition is needed, so that a failure can be seen by day.
     Entry("partitions.ensure", crontab(minute="10", hour="3"), missed="once"),
+    # After everything that makes rows fewer: nothing to do, unless a new key was put in front of the old one.
+    Entry("keys.rotate", crontab(minute="40", hour="3"), missed="once"),
     # Every hour, away from the full one when everybody else's jobs begin: what is lost is missed within the hour.
     Entry("reconciliation.account", crontab(minute="37"), missed="skip"),
 )

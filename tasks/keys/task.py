@@ -13,7 +13,7 @@ from worker.stages import Tally
 @job(
     "keys.rotate",
     queue="maintenance",
-    deadline_s=7200,
+    deadline_s=3600,
     load=maintenance.load,
     save=maintenance.save,
     opens=maintenance.opens,
@@ -22,5 +22,5 @@ async def rotate(order: Order, resource: Maintenance) -> Outcome[Tally]:
     """Encrypt with the first key what older ones encrypt. Safe to run at any time, under load, and again."""
     keyring = resource.keyring
     return await resource.run(
-        order, lambda connection, order: store.plan(connection, order, keyring), time_box=timedelta(minutes=110)
+        order, lambda connection, order: store.plan(connection, order, keyring), time_box=timedelta(minutes=55)
     )

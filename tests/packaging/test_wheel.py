@@ -159,7 +159,7 @@ def test_an_application_upstream_needs_no_more_than_it_is_told(
         home,
         {**environment, "DATABASE_URL": url, "PATH": os.environ["PATH"]},
     )
-    assert printed.splitlines() == ["new", "new celery fastapi redis cryptography"]
+    assert printed.splitlines() == ["new", "joined celery fastapi redis cryptography"]
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT count(*) FROM job").fetchone() == (2,)
 
