@@ -1,19 +1,41 @@
-"""The clock: which kind of job runs when, in UTC. Data only; every entry is safe to run late or twice."""
+"""The clock: which kind of job runs when. Data only; every entry is safe to run late or twice."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from celery.schedules import crontab
 
 
 @dataclass(frozen=True, slots=True)
+class Fill:
+    """Of the slots that were missed, the latest `most` run, oldest first."""
+
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the clock. `missed` says what becomes of slots that passed while no clock ran."""
+    """One line of the clock: a kind of job, the times at which it runs, and what becomes of those it missed."""
 
     kind: str
     schedule: crontab
-    missed: Literal["once", "skip", "each"]
-    """once: the latest of them runs; skip: none; each: all of them, oldest first."""
+    missed: Literal["once", "skip"] | Fill
+    """What becomes of slots that passed while no clock ran. once: the latest runs; skip: none; Fill: several."""
+
+    zone: str = "UTC"
+    """Whose wall clock the schedule reads, by its IANA name."""
+
+    after: tuple[str, ...] = ()
+    """Names of entries further up whose waiting and running jobs come first, however they end."""
+
+    args: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+    """What operators call it; the kind, unless two entries are of the same kind. Its history hangs on it."""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.kind)
 
 
 ENTRIES = (

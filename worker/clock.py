@@ -1,15 +1,11 @@
 """Cron arithmetic for the clock: which slots of a schedule lie in a span of time. The arithmetic itself is Celery's."""
 
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import islice
-from typing import Literal
 
 from celery.schedules import crontab
 from celery.utils.time import ffwd
-
-_EACH_AT_MOST = 100
-"""Slots that are caught up at one time where each of them counts."""
 
 
 def slots(schedule: crontab, after: datetime) -> Iterator[datetime]:
@@ -21,29 +17,18 @@ def slots(schedule: crontab, after: datetime) -> Iterator[datetime]:
 
 
 def due_slots(
-    schedule: crontab,
-    *,
-    last: datetime,
-    now: datetime,
-    missed: Literal["once", "skip", "each"],
-    on_time: timedelta = timedelta(minutes=1),
+    schedule: crontab, *, last: datetime, now: datetime, most: int = 1, on_time: timedelta | None = None
 ) -> list[datetime]:
-    """The slots to run now: those after `last` up to `now`, thinned by what shall become of missed ones.
+    """The slots to run now: of those after `last` up to `now` the latest `most`, oldest first.
 
-    A slot that is at most `on_time` old isn't missed.
+    With `on_time`, only what is no older than that.
     """
-    passed: list[datetime] = []
+    passed: deque[datetime] = deque(maxlen=most)
     for slot in slots(schedule, last):
         if slot > now:
             break
         passed.append(slot)
-    match missed:
-        case "once":
-            return passed[-1:]
-        case "skip":
-            return [slot for slot in passed[-1:] if now - slot <= on_time]
-        case "each":
-            return list(islice(passed, _EACH_AT_MOST))
+    return [slot for slot in passed if on_time is None or now - slot <= on_time]
 
 
 def next_slot(schedule: crontab, after: datetime) -> datetime:

@@ -5,14 +5,14 @@ state file, and a beat that was away catches up by the entry's own policy.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
 from celery.beat import Scheduler
 from sqlalchemy import text
 
-from beat_schedule import ENTRIES, Entry
+from beat_schedule import ENTRIES, Entry, Fill
 from worker.clock import due_slots, next_slot
 from worker.database import DATABASE_ERRORS, Database
 from worker.enqueue import Enqueued, enqueue
@@ -20,6 +20,9 @@ from worker.job import declared
 from worker.settings import load_settings
 
 _log = structlog.get_logger(__name__)
+
+_ON_TIME = timedelta(minutes=1)
+"""A slot that is no older than this was not missed."""
 
 
 class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
@@ -39,7 +42,9 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
             now, last = self._last_slots()
             for entry in ENTRIES:
                 since = last.get(entry.kind, self._seen_since)
-                for slot in due_slots(entry.schedule, last=since, now=now, missed=entry.missed):
+                most = entry.missed.most if isinstance(entry.missed, Fill) else 1
+                on_time = _ON_TIME if entry.missed == "skip" else None
+                for slot in due_slots(entry.schedule, last=since, now=now, most=most, on_time=on_time):
                     self._enqueue(entry, slot)
         except DATABASE_ERRORS as error:
             _log.warning("clock.database_away", error=type(error).__name__)
@@ -66,6 +71,6 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
     def _enqueue(self, entry: Entry, slot: datetime) -> None:
         kind = declared()[entry.kind]
         with self._database.transaction() as connection:
-            enqueued: Enqueued = enqueue(connection, kind, scheduled_for=slot)
+            enqueued: Enqueued = enqueue(connection, kind, entry.args, scheduled_for=slot)
         if enqueued.is_new:
             _log.info("clock.slot", kind=entry.kind, slot=slot.isoformat(), job=str(enqueued.job_id))

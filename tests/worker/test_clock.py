@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Literal
 
 import pytest
 from celery.schedules import crontab
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 from worker.clock import due_slots, next_slot, slots
 
 MINUTE = timedelta(minutes=1)
-EACH_AT_MOST = 100
 
 EDGES = (
     datetime(2025, 12, 31, 23, 30, tzinfo=UTC),
@@ -120,56 +118,43 @@ NOON = datetime(2026, 5, 5, 12, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("missed", "now", "expected"),
+    ("most", "on_time", "now", "expected"),
     [
-        ("once", NOON + timedelta(minutes=14), []),
-        ("once", NOON + timedelta(minutes=15), [15]),
-        ("once", NOON + timedelta(minutes=50), [45]),
-        ("skip", NOON + timedelta(minutes=14), []),
-        ("skip", NOON + timedelta(minutes=15), [15]),
-        ("skip", NOON + timedelta(minutes=16), [15]),
-        ("skip", NOON + timedelta(minutes=16, seconds=1), []),
-        ("skip", NOON + timedelta(minutes=45), [45]),
-        ("skip", NOON + timedelta(minutes=50), []),
-        ("each", NOON + timedelta(minutes=14), []),
-        ("each", NOON + timedelta(minutes=50), [15, 30, 45]),
-        ("once", NOON - timedelta(hours=1), []),
-        ("each", NOON - timedelta(hours=1), []),
+        (1, None, NOON + timedelta(minutes=14), []),
+        (1, None, NOON + timedelta(minutes=15), [15]),
+        (1, None, NOON + timedelta(minutes=50), [45]),
+        (1, MINUTE, NOON + timedelta(minutes=14), []),
+        (1, MINUTE, NOON + timedelta(minutes=15), [15]),
+        (1, MINUTE, NOON + timedelta(minutes=16), [15]),
+        (1, MINUTE, NOON + timedelta(minutes=16, seconds=1), []),
+        (1, MINUTE, NOON + timedelta(minutes=45), [45]),
+        (1, MINUTE, NOON + timedelta(minutes=50), []),
+        (2, None, NOON + timedelta(minutes=14), []),
+        (2, None, NOON + timedelta(minutes=50), [30, 45]),
+        (9, None, NOON + timedelta(minutes=50), [15, 30, 45]),
+        (1, None, NOON - timedelta(hours=1), []),
+        (9, None, NOON - timedelta(hours=1), []),
     ],
 )
-def test_what_becomes_of_missed_slots(
-    missed: Literal["once", "skip", "each"], now: datetime, expected: list[int]
-) -> None:
-    due = due_slots(QUARTERLY, last=NOON, now=now, missed=missed)
+def test_what_becomes_of_missed_slots(most: int, on_time: timedelta | None, now: datetime, expected: list[int]) -> None:
+    due = due_slots(QUARTERLY, last=NOON, now=now, most=most, on_time=on_time)
     assert due == [NOON + timedelta(minutes=minutes) for minutes in expected]
 
 
-def test_catching_up_is_bounded_and_goes_on_where_it_stopped() -> None:
-    now = NOON + timedelta(minutes=230)
-    last, caught_up = NOON, list[datetime]()
-    while due := due_slots(crontab(), last=last, now=now, missed="each"):
-        assert len(due) <= EACH_AT_MOST
-        caught_up += due
-        last = due[-1]
-    assert caught_up == [NOON + n * MINUTE for n in range(1, 231)]
-
-
 @settings(deadline=None)
-@given(schedule=SCHEDULES, last=MOMENTS, minutes=st.integers(0, EACH_AT_MOST), share=st.floats(0, 1))
+@given(schedule=SCHEDULES, last=MOMENTS, minutes=st.integers(0, 100), share=st.floats(0, 1))
 def test_two_ticks_catch_up_the_same_slots_as_one(
     schedule: crontab, last: datetime, minutes: int, share: float
 ) -> None:
     now = last + timedelta(minutes=minutes)
     between = last + (now - last) * share
-    first = due_slots(schedule, last=last, now=between, missed="each")
-    second = due_slots(schedule, last=between, now=now, missed="each")
-    assert first + second == due_slots(schedule, last=last, now=now, missed="each")
+    first = due_slots(schedule, last=last, now=between, most=100)
+    second = due_slots(schedule, last=between, now=now, most=100)
+    assert first + second == due_slots(schedule, last=last, now=now, most=100)
 
 
 @settings(deadline=None)
-@given(schedule=SCHEDULES, last=MOMENTS, minutes=st.integers(0, 2000))
-def test_once_is_the_latest_of_all_and_skip_that_one_or_none(schedule: crontab, last: datetime, minutes: int) -> None:
+@given(schedule=SCHEDULES, last=MOMENTS, minutes=st.integers(0, 2000), most=st.integers(1, 5))
+def test_the_latest_of_the_missed_slots_run(schedule: crontab, last: datetime, minutes: int, most: int) -> None:
     now = last + timedelta(minutes=minutes)
-    once = due_slots(schedule, last=last, now=now, missed="once")
-    assert once == minutes_that_match(schedule, last, now)[-1:]
-    assert due_slots(schedule, last=last, now=now, missed="skip") in ([], once)
+    assert due_slots(schedule, last=last, now=now, most=most) == minutes_that_match(schedule, last, now)[-most:]
