@@ -3,6 +3,7 @@
 from models import (
     audit,
     calls,
+    clock,
     compliance,
     household,
     insurance,
@@ -22,6 +23,7 @@ __all__ = [
     "Base",
     "audit",
     "calls",
+    "clock",
     "compliance",
     "household",
     "insurance",

@@ -37,6 +37,9 @@ LANE_RESOURCE = "COALESCE(resource, ''::text)"
 ENDING = "LEAST(deadline_at, cancel_requested_at)"
 """When a waiting job has to end without running; NULL for most."""
 
+ENTRY = "COALESCE(entry, kind)"
+"""Whose slot a job with `scheduled_for` is. Jobs from before entries had names have their kind's."""
+
 _COUNTER = text("0")
 
 
@@ -92,8 +95,8 @@ class Job(Base):
             postgresql_where=text("idempotency_key IS NOT NULL"),
         ),
         Index(
-            "uq_job_slot",
-            "kind",
+            "uq_job_entry_slot",
+            text(ENTRY),
             "scheduled_for",
             unique=True,
             postgresql_where=text("scheduled_for IS NOT NULL"),
@@ -143,6 +146,11 @@ class Job(Base):
     """What the key was first used for: the same key with another fingerprint is refused."""
 
     scheduled_for: Mapped[datetime | None]
+    """The clock's slot that it is; for a run that somebody asked for by hand, the moment of that."""
+
+    entry: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
+    """Name of the clock's entry whose slot it is."""
+
     cancel_requested_at: Mapped[datetime | None]
     waiting_for: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
     error_code: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)

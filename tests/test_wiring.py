@@ -57,9 +57,9 @@ def machine_does_not_load_its_ways_in(graph: Graph) -> Arrows:
             yield module, target
 
 
-def clock_is_read_by_the_app_only(graph: Graph) -> Arrows:
+def clock_is_read_in_one_place(graph: Graph) -> Arrows:
     for module, target in arrows_from(graph, *OURS):
-        if is_within(target, "beat_schedule") and not is_within(module, "worker.app", "worker.scheduler", "tests"):
+        if is_within(target, "beat_schedule") and not is_within(module, "worker.entries", "tests"):
             yield module, target
 
 
@@ -100,7 +100,7 @@ RULES: dict[Rule, tuple[str, str]] = {
     worker_does_not_know_the_jobs: ("worker.engine", "tasks.verification.task"),
     machine_knows_only_the_ledger_of_the_tables: ("worker.engine", "models.users"),
     machine_does_not_load_its_ways_in: ("worker.engine", "worker.cli"),
-    clock_is_read_by_the_app_only: ("worker.engine", "beat_schedule"),
+    clock_is_read_in_one_place: ("worker.scheduler", "beat_schedule"),
     development_stays_with_the_command_line: ("worker.api.app", "worker.dev.embedded"),
     models_and_clock_import_nothing_of_ours: ("models.users", "worker.crypto"),
     migrations_know_models_and_settings: ("migrations.env", "worker.database"),

@@ -36,7 +36,7 @@ How = Literal["new", "joined", "cached", "repeated"]
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """`is_new` is False where an idempotency key or a slot named a job that was there already."""
+    """`is_new` is False where an idempotency key named a job that was there already."""
 
     job_id: UUID
     is_new: bool
@@ -218,7 +218,6 @@ def enqueue(
     tenant: str = "system",
     priority: int = 4,
     run_at: datetime | None = None,
-    scheduled_for: datetime | None = None,
     idempotency_key: str | None = None,
 ) -> Enqueued:
     """Ask for a job of any declared kind. `args` are ids and plain values, never personal data."""
@@ -231,7 +230,6 @@ def enqueue(
         "run_at": run_at,
         "max_attempts": kind.max_attempts,
         "idempotency_key": idempotency_key,
-        "scheduled_for": scheduled_for,
     }
     with transaction_of(session) as session:
         row = session.execute(statement(_JOB), values).one()
@@ -243,7 +241,7 @@ def enqueue(
 _JOB = """
     SELECT job_id, is_new FROM insert_job(
         :kind, :queue, CAST(:args AS jsonb), p_tenant => :tenant, p_priority => :priority, p_run_at => :run_at,
-        p_max_attempts => :max_attempts, p_idempotency_key => :idempotency_key, p_scheduled_for => :scheduled_for
+        p_max_attempts => :max_attempts, p_idempotency_key => :idempotency_key
     )
 """
 

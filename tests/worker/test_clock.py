@@ -8,7 +8,7 @@ from celery.schedules import crontab
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.clock import due_slots, next_slot, slots
+from worker.clock import decide, next_slot, slots
 
 MINUTE = timedelta(minutes=1)
 
@@ -137,24 +137,5 @@ NOON = datetime(2026, 5, 5, 12, 0, tzinfo=UTC)
     ],
 )
 def test_what_becomes_of_missed_slots(most: int, on_time: timedelta | None, now: datetime, expected: list[int]) -> None:
-    due = due_slots(QUARTERLY, last=NOON, now=now, most=most, on_time=on_time)
-    assert due == [NOON + timedelta(minutes=minutes) for minutes in expected]
-
-
-@settings(deadline=None)
-@given(schedule=SCHEDULES, last=MOMENTS, minutes=st.integers(0, 100), share=st.floats(0, 1))
-def test_two_ticks_catch_up_the_same_slots_as_one(
-    schedule: crontab, last: datetime, minutes: int, share: float
-) -> None:
-    now = last + timedelta(minutes=minutes)
-    between = last + (now - last) * share
-    first = due_slots(schedule, last=last, now=between, most=100)
-    second = due_slots(schedule, last=between, now=now, most=100)
-    assert first + second == due_slots(schedule, last=last, now=now, most=100)
-
-
-@settings(deadline=None)
-@given(schedule=SCHEDULES, last=MOMENTS, minutes=st.integers(0, 2000), most=st.integers(1, 5))
-def test_the_latest_of_the_missed_slots_run(schedule: crontab, last: datetime, minutes: int, most: int) -> None:
-    now = last + timedelta(minutes=minutes)
-    assert due_slots(schedule, last=last, now=now, most=most) == minutes_that_match(schedule, last, now)[-most:]
+    due = decide(QUARTERLY, decided_until=NOON, now=now, most=most, on_time=on_time)
+    assert due.run == [NOON + timedelta(minutes=minutes) for minutes in expected]

@@ -12,13 +12,12 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from tests.conftest import DatabaseUrls
-from tests.worker.kinds import TEST_KIND
 from worker.crypto import Keyring
 from worker.database import Database
 from worker.dev.demo.households import add_drivers
 from worker.dev.demo.sample import INTEGRATION, configure_sandbox
 from worker.dev.sandbox.personas import BY_LICENSE
-from worker.enqueue import EnqueuedVerification, enqueue, enqueue_verification
+from worker.enqueue import EnqueuedVerification, enqueue_verification
 from worker.errors import BadRequest
 from worker.settings import Settings
 
@@ -230,15 +229,6 @@ def test_a_key_that_has_lived_its_day_is_free_again(db: Database, session: Sessi
     second = ask(session, driver, idempotency_key="k")
     assert second.is_new
     assert second.job_id != first.job_id
-
-
-def test_one_slot_of_the_clock_is_one_job(db: Database) -> None:
-    slot = "2026-01-01 01:10:00+00"
-    with db.transaction() as connection:
-        due = connection.execute(text("SELECT CAST(:slot AS timestamptz)"), {"slot": slot}).scalar_one()
-        enqueued = [enqueue(connection, TEST_KIND, scheduled_for=due) for _ in range(3)]
-    assert [one.is_new for one in enqueued] == [True, False, False]
-    assert len({one.job_id for one in enqueued}) == 1
 
 
 def test_the_sql_door_raises_for_those_who_come_by_psql(database: DatabaseUrls, driver: int) -> None:

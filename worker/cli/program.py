@@ -24,6 +24,7 @@ from worker.cli import (
     rates,
     reconcile,
     run,
+    schedule,
     schema,
     services,
     system,
@@ -50,6 +51,7 @@ program.add_typer(enqueue.program, name="enqueue")
 program.add_typer(jobs.program, name="jobs")
 program.add_typer(batches.program, name="batches")
 program.add_typer(queues.program, name="queues")
+program.add_typer(schedule.program, name="schedule")
 program.add_typer(household.program, name="household")
 program.add_typer(quotes.program, name="quotes")
 program.add_typer(rates.program, name="rates")

@@ -1,0 +1,112 @@
+"""`worker schedule`: how the clock stands; running, pausing and resuming its entries."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from worker.entries import Line  # not at run time, so that --help loads no job
+    from worker.schedule import EntryStatus
+
+program = typer.Typer(help="See what runs when and how it went; run, pause and resume entries of the clock.")
+
+Name = Annotated[str, typer.Argument(metavar="ENTRY", help="The entry's name, as `worker schedule` lists it.")]
+By = Annotated[str | None, typer.Option(help="Your account name, kept with what you do. Default: the system user's.")]
+
+
+@program.callback(invoke_without_command=True)
+def status(
+    context: typer.Context, json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False
+) -> None:
+    """Show each entry: its last run and how it ended, its next slot, and what was missed."""
+    if context.invoked_subcommand is not None:
+        return
+    from worker import schedule
+    from worker.cli.printing import print_json, print_table
+    from worker.cli.transaction import transaction
+
+    lines = _lines()
+    with transaction("look at the clock") as connection:
+        entries = schedule.status(connection, lines)
+    if json:
+        print_json(entries)
+        return
+    print_table(
+        ("ENTRY", "SCHEDULE", "LAST RUN (UTC)", "OUTCOME", "TOOK", "NEXT (UTC)", "MISSED", "STATE"),
+        [
+            (
+                entry.name,
+                f"{entry.schedule} {entry.zone}",
+                entry.last_slot or "never",
+                " ".join(word for word in (entry.last_outcome, entry.last_error_code) if word),
+                entry.took,
+                entry.next_slot,
+                entry.missed_runs,
+                _state(entry),
+            )
+            for entry in entries
+        ],
+    )
+
+
+@program.command()
+def run(name: Name, by: By = None) -> None:
+    """Have an entry's job run now, beside its slots; paused or not."""
+    from worker import schedule
+    from worker.cli.transaction import actor, transaction
+
+    line = schedule.find(_lines(), name)
+    with transaction("run an entry") as connection:
+        job_id = schedule.run(connection, line, actor(by))
+    typer.echo(f"Job {job_id} is asked for. How it goes: worker jobs show {job_id}")
+
+
+@program.command()
+def pause(
+    name: Name, reason: Annotated[str, typer.Option(help="Why; others read it at night. No names.")], by: By = None
+) -> None:
+    """Have no beat run an entry until it is resumed. What passes meanwhile is not made up for."""
+    from worker import schedule
+    from worker.cli.transaction import actor, transaction
+
+    line = schedule.find(_lines(), name)
+    with transaction("pause an entry") as connection:
+        schedule.pause(connection, line, actor(by), reason)
+    typer.echo(f"Paused {line.name} until somebody resumes it.")
+
+
+@program.command()
+def resume(name: Name, by: By = None) -> None:
+    """Have an entry run again from its next slot on."""
+    from worker import schedule
+    from worker.cli.printing import cell
+    from worker.cli.transaction import actor, transaction
+
+    line = schedule.find(_lines(), name)
+    with transaction("resume an entry") as connection:
+        schedule.resume(connection, line, actor(by))
+        (entry,) = schedule.status(connection, [line])
+    typer.echo(f"Resumed {line.name}: it runs next at {cell(entry.next_slot)} UTC.")
+
+
+def _lines() -> "list[Line]":
+    from importlib import import_module
+
+    from worker.entries import lines
+
+    import_module("worker.app")  # declares the kinds
+    return lines()
+
+
+def _state(entry: "EntryStatus") -> str:
+    from worker.cli.printing import cell
+
+    if entry.paused_at is not None:
+        return f"paused by {entry.paused_by} at {cell(entry.paused_at)}: {entry.pause_reason}"
+    told = []
+    if entry.overdue_since is not None:
+        told.append(f"overdue since {cell(entry.overdue_since)}")
+    if entry.due_since is not None:
+        waits = f", comes after {', '.join(entry.after)}" if entry.after else ""
+        told.append(f"due since {cell(entry.due_since)}{waits}")
+    return "; ".join(told) or "fine"
