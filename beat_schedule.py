@@ -38,7 +38,7 @@ class Entry:
             object.__setattr__(self, "name", self.kind)
 
 
-ENTRIES = (
+ENTRIES: tuple[Entry, ...] = (
     # Right after the day begins by which quotes without a date of their own are rated.
     Entry("rating.follow_dates", crontab(minute="1", hour="0"), missed="once"),
     # The nightly order: expire, mask, retain, partition. One that is late delays no other, and none depends on another.

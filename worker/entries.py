@@ -65,46 +65,46 @@ class Line:
 
 
 def lines() -> list[Line]:
-    """The clock, in its order. The kinds must have been declared: import `worker.app` first.
+    """The clock, in its order. The kinds must have been declared: import `worker.app` first. Raises as `checked`."""
+    return checked(beat_schedule.ENTRIES, declared())
 
-    Raises `Misconfigured` with a line for each thing that is wrong.
-    """
-    entries = beat_schedule.ENTRIES
+
+def checked(entries: Sequence[Entry], kinds: Mapping[str, Kind]) -> list[Line]:
+    """These entries with their names looked up. Raises `Misconfigured` with a line for each thing that is wrong."""
     problems = [
         f"  {entry.name}: {problem}"
         for number, entry in enumerate(entries)
-        for problem in _problems(entry, entries[:number])
+        for problem in _problems(entry, kinds, [other.name for other in entries[:number]])
     ]
     if problems:
-        raise Misconfigured("\n".join(["The clock (beat_schedule.py) can't be run:", *problems]))
-    return [_line(entry) for entry in entries]
+        raise Misconfigured("\n".join(["The clock (beat_schedule.py) can't run:", *problems]))
+    return [_line(entry, kinds[entry.kind]) for entry in entries]
 
 
-def _line(entry: Entry) -> Line:
-    is_fill = isinstance(entry.missed, Fill)
+def _line(entry: Entry, kind: Kind) -> Line:
+    fill = entry.missed.most if isinstance(entry.missed, Fill) else None
     return Line(
         name=entry.name,
-        kind=declared()[entry.kind],
+        kind=kind,
         schedule=entry.schedule,
         zone=ZoneInfo(entry.zone),
-        missed=f"fill {entry.missed.most}" if isinstance(entry.missed, Fill) else entry.missed,
-        most=entry.missed.most if isinstance(entry.missed, Fill) else 1,
-        on_time=_ON_TIME if not is_fill and entry.missed == "skip" else None,
+        missed=f"fill {fill}" if fill else str(entry.missed),
+        most=fill or 1,
+        on_time=_ON_TIME if entry.missed == "skip" else None,
         after=entry.after,
         args=entry.args,
     )
 
 
-def _problems(entry: Entry, further_up: Sequence[Entry]) -> Iterator[str]:
-    names = [other.name for other in further_up]
-    if entry.name in names:
+def _problems(entry: Entry, kinds: Mapping[str, Kind], further_up: Sequence[str]) -> Iterator[str]:
+    if entry.name in further_up:
         yield "another entry has this name; give one of them a name of its own"
-    if entry.kind not in declared():
+    if entry.kind not in kinds:
         yield f"there is no kind of job called {entry.kind}"
     if not isinstance(entry.schedule, crontab):
         yield "its schedule is no crontab"
     elif next(slots(entry.schedule, datetime.now(UTC)), None) is None:
-        yield "its schedule names a day that never comes"
+        yield "its schedule has no slot in the next ten years"
     try:
         ZoneInfo(entry.zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -115,7 +115,7 @@ def _problems(entry: Entry, further_up: Sequence[Entry]) -> Iterator[str]:
     elif entry.missed not in ("once", "skip"):
         yield f"its missed slots may run once, skip or Fill(n), not {entry.missed}"
     for other in entry.after:
-        if other not in names:
+        if other not in further_up:
             yield f"it comes after {other}, which is no entry further up"
     if entry.after and entry.missed == "skip":
         yield "an entry that comes after others may be late, so it can't skip what is late"

@@ -78,7 +78,7 @@ def _status(line: Line, now: datetime, standing: Standing) -> EntryStatus:
 
 def missed_runs(connection: Connection) -> dict[str, int]:
     """For each entry a beat has ever seen, how many of its slots passed without a run. Only grows."""
-    return dict(connection.execute(text("SELECT name, missed FROM schedule_entry ORDER BY name")).tuples())
+    return dict(connection.execute(text("SELECT name, missed FROM schedule_entry ORDER BY name")).all())
 
 
 def find(lines: Sequence[Line], name: str) -> Line:
@@ -94,6 +94,7 @@ def run(connection: Connection, line: Line, by: str) -> UUID:
 
     It waits for no other entry; others wait for it as for any run. `by` is an account name.
     """
+    slots.remember(connection, [line.name])
     now: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
     job_id = slots.ask(connection, line.kind, line.args, entry=line.name, slot=now)
     if job_id is None:

@@ -169,7 +169,9 @@ class Unfinished:
 
 def unfinished(connection: Connection, entries: Sequence[str]) -> list[Unfinished]:
     """The waiting and running jobs of these entries."""
-    return [Unfinished(*row) for row in connection.execute(_UNFINISHED, {"entries": entries, "patience": PATIENCE})]
+    return [
+        Unfinished(*row) for row in connection.execute(_UNFINISHED, {"entries": list(entries), "patience": PATIENCE})
+    ]
 
 
 _UNFINISHED = text(

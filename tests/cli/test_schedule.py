@@ -1,0 +1,91 @@
+"""`worker schedule`: how the clock stands, and what a person does to it."""
+
+import getpass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from tests.cli.operator import Worker, insert, read, refused, said
+from tests.cli.processes import run_worker
+from tests.conftest import environment_of
+from worker.database import Database
+from worker.settings import Settings
+
+ENTRY = "partitions.ensure"
+
+
+@pytest.fixture
+def schedule(settings: Settings, tmp_path: Path) -> Worker:
+    return partial(run_worker, "schedule", cwd=tmp_path, environment=environment_of(settings, tmp_path))
+
+
+def entry(answer: Any) -> dict[str, Any]:
+    (found,) = (entry for entry in answer if entry["name"] == ENTRY)
+    return dict(found)
+
+
+def deeds(db: Database) -> list[tuple[str, str, str]]:
+    with db.transaction() as connection:
+        rows = connection.execute(
+            text("SELECT action, resource_id, details ->> 'by' FROM audit_logs ORDER BY created_at")
+        )
+        return [(row[0], row[1], row[2]) for row in rows]
+
+
+def test_the_list_tells_how_the_last_run_went_and_when_the_next_one_is(schedule: Worker, db: Database) -> None:
+    never = entry(read(schedule("--json")))
+    assert (never["last_slot"], never["last_outcome"], never["missed_runs"]) == (None, None, 0)
+    assert datetime.fromisoformat(never["next_slot"]) > datetime.now(UTC)
+    slot = datetime(2026, 5, 5, 1, 10, tzinfo=UTC)
+    insert(
+        db,
+        entry=ENTRY,
+        state="failed",
+        error_code="worker_died",
+        scheduled_for=slot,
+        started_at=slot,
+        finished_at=slot.replace(minute=12),
+    )
+    with db.transaction() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO schedule_entry (name, decided_until, counts_since, missed) VALUES (:name, :slot, :slot, 3)"
+            ),
+            {"name": ENTRY, "slot": slot},
+        )
+    ran = entry(read(schedule("--json")))
+    assert (ran["last_outcome"], ran["last_error_code"], ran["took"], ran["missed_runs"]) == (
+        "failed", "worker_died", 120.0, 3,
+    )  # fmt: skip
+    printed = said(schedule())
+    for word in (ENTRY, "2026-05-05 01:10:00", "failed worker_died", "2m", "overdue since", "due since 2026-05-06"):
+        assert word in printed
+
+
+def test_running_pausing_and_resuming_are_done_by_somebody(schedule: Worker, db: Database) -> None:
+    answer = said(schedule("run", ENTRY, "--by", "olga"))
+    job_id = UUID(answer.split()[1])
+    with db.transaction() as connection:
+        row = connection.execute(text("SELECT id, kind, queue, state, entry FROM job")).one()
+    assert row == (job_id, ENTRY, "maintenance", "ready", ENTRY)
+    said(schedule("pause", ENTRY, "--reason", "the disk is full"))
+    paused = entry(read(schedule("--json")))
+    assert (paused["paused_by"], paused["pause_reason"]) == (getpass.getuser(), "the disk is full")
+    assert paused["last_outcome"] == "ready"
+    assert said(schedule("resume", ENTRY, "--by", "piotr")).startswith(f"Resumed {ENTRY}: it runs next at 20")
+    assert deeds(db) == [
+        ("schedule.run", ENTRY, "olga"),
+        ("schedule.paused", ENTRY, getpass.getuser()),
+        ("schedule.resumed", ENTRY, "piotr"),
+    ]
+
+
+def test_what_cannot_be_done_is_said_in_a_sentence(schedule: Worker, db: Database) -> None:
+    assert f"there is no entry partition; there is {ENTRY}" in refused(schedule("run", "partition"))
+    assert f"{ENTRY} is not paused" in refused(schedule("resume", ENTRY))
+    assert deeds(db) == []
