@@ -2,13 +2,16 @@
 
 import ast
 import re
+from collections.abc import Sequence
 from importlib import import_module
 
 import pytest
+from celery.schedules import crontab
 
-from beat_schedule import ENTRIES
+from beat_schedule import ENTRIES, Entry
 from tests.sources import ROOT, module_name
 from worker.broker import QUEUES
+from worker.entries import checked
 from worker.job import Kind, declared
 from worker.settings import Settings
 
@@ -48,8 +51,28 @@ def test_kind_is_named_after_its_folder_and_has_a_limit(kind: Kind) -> None:
     assert kind.queue in QUEUES
 
 
-def test_clock_asks_only_for_jobs_that_exist() -> None:
-    assert {entry.kind for entry in ENTRIES} <= KINDS.keys()
+def test_clock_can_run() -> None:
+    assert [line.name for line in checked(ENTRIES, KINDS)] == [entry.name for entry in ENTRIES]
+
+
+NIGHT = ("tokens.expire", "masking.sweep", "retention.sweep", "partitions.ensure")
+"""Nothing is removed that was to be masked first, and nothing moved that was to be removed."""
+
+
+def out_of_order(entries: Sequence[Entry]) -> list[tuple[str, str]]:
+    """Pairs of nightly entries of which the first does not wait for the second."""
+    after = {entry.name: entry.after for entry in entries if entry.name in NIGHT}
+    names = sorted(after, key=NIGHT.index)
+    return [(name, above) for number, name in enumerate(names) for above in names[:number] if above not in after[name]]
+
+
+def test_the_night_keeps_its_order() -> None:
+    assert out_of_order(ENTRIES) == []
+
+
+def test_hours_apart_are_no_order() -> None:
+    entries = [Entry(name, crontab("0", hour), missed="once") for hour, name in zip("1234", NIGHT, strict=True)]
+    assert len(out_of_order(entries)) == 6
 
 
 def test_readme_tells_of_every_job() -> None:

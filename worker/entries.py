@@ -51,6 +51,10 @@ class Line:
             self.schedule, self.zone, decided_until=decided_until, now=now, most=self.most, on_time=self.on_time
         )
 
+    def is_undecided(self, decided_until: datetime, now: datetime) -> bool:
+        """Whether a beat has something to decide: slots have passed, or a wrong clock had decided years ahead."""
+        return self.decide(decided_until, now).until != decided_until
+
     def due_since(self, decided_until: datetime, now: datetime) -> datetime | None:
         """The earliest slot that has passed and is not decided."""
         slot = next_slot(self.schedule, min(decided_until, now), self.zone)

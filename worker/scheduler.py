@@ -4,6 +4,7 @@ A slot is a job with `scheduled_for`, unique for its entry. How far each entry i
 there is no state file, and a beat that was away catches up by the entry's own policy.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -47,8 +48,8 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
         except DATABASE_ERRORS as error:
             _log.warning("clock.database_away", error=type(error).__name__)
             return float(self.max_interval)
-        coming = min(line.next_slot(now) for line in self._lines)
-        return min(float(self.max_interval), max(0.1, (coming - now).total_seconds()))
+        wait_s = min(((line.next_slot(now) - now).total_seconds() for line in self._lines), default=math.inf)
+        return min(float(self.max_interval), max(0.1, wait_s))
 
     def close(self) -> None:
         self._database.close()
@@ -72,13 +73,13 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
             _log.error("clock.entry_failed", entry=line.name, error=type(error).__name__)  # the others go on
 
     def _is_due(self, line: Line, now: datetime, standings: Mapping[str, Standing]) -> bool:
-        if not _has_slot(line, now, standings[line.name]):
+        if not _is_undecided(line, now, standings[line.name]):
             return False
         if not line.after:
             return True
         # What lies further up is decided first, at an earlier tick than this: so the order holds also after an outage.
         above = [other for other in self._lines if other.name in line.after]
-        undecided = {other.name for other in above if _has_slot(other, now, standings[other.name])}
+        undecided = {other.name for other in above if _is_undecided(other, now, standings[other.name])}
         with self._database.transaction() as connection:
             runs = slots.unfinished(connection, line.after)
         waits_for = undecided | {run.entry for run in runs if run.is_waited_for}
@@ -138,6 +139,5 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
             _log.info(event, **fields)
 
 
-def _has_slot(line: Line, now: datetime, standing: Standing) -> bool:
-    """Whether a slot of the entry has passed that nobody has decided about."""
-    return standing.paused_at is None and line.due_since(standing.decided_until, now) is not None
+def _is_undecided(line: Line, now: datetime, standing: Standing) -> bool:
+    return standing.paused_at is None and line.is_undecided(standing.decided_until, now)

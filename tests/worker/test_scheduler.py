@@ -155,6 +155,21 @@ def test_a_ledger_from_before_entries_had_names_goes_on_where_it_was(beats: Beat
     assert jobs(db) == {None: before[:1], "test.run": before[1:]}
 
 
+def test_a_clock_that_was_years_ahead_and_was_set_right_goes_on(beats: Beats, db: Database) -> None:
+    beat = beats(clock(entry("a")))
+    beat.tick()
+    change(db, "UPDATE schedule_entry SET decided_until = '2099-01-01'")
+    beat.tick()
+    assert jobs(db) == {}
+    let_pass(db, timedelta(days=1))
+    beat.tick()
+    assert jobs(db) == {"a": nights(1)}
+
+
+def test_a_clock_without_entries_only_waits(beats: Beats) -> None:
+    assert beats([]).tick() > 0
+
+
 def test_two_entries_of_one_kind_have_each_their_own_slots_and_arguments(beats: Beats, db: Database) -> None:
     beat = beats(clock(entry("a", args={"of": "a"}), entry("b", args={"of": "b"})))
     beat.tick()
