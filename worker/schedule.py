@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -19,6 +20,8 @@ from worker.slots import Standing
 class EntryStatus:
     """How an entry stands: its newest run, by the clock or by hand, and what is to come.
 
+    `progress` is what that run's job says it has done: counts, in its kind's own words.
+
     `due_since` is the earliest slot that passed and that no beat has decided about: it waits for the entries `after`,
     or no beat runs. `missed_runs` counts slots that passed without a run, but not those that passed during a pause.
     `overdue_since` is the moment from which nothing had succeeded for twice its period; None where all is well.
@@ -34,6 +37,7 @@ class EntryStatus:
     last_outcome: JobState | None
     last_error_code: str | None
     took: timedelta | None
+    progress: dict[str, Any] | None
     succeeded_at: datetime | None
     next_slot: datetime
     due_since: datetime | None
@@ -65,6 +69,7 @@ def _status(line: Line, now: datetime, standing: Standing) -> EntryStatus:
         last_outcome=standing.last_state,
         last_error_code=standing.last_error_code,
         took=standing.last_took,
+        progress=standing.last_progress,
         succeeded_at=standing.succeeded_at,
         next_slot=line.next_slot(now),
         due_since=None if is_paused else due_since,

@@ -95,8 +95,7 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
                 return
             decision = line.decide(*held)
             asked: list[tuple[datetime, UUID | None]] = [
-                (slot, slots.ask(connection, line.kind, line.args, entry=line.name, slot=slot))
-                for slot in decision.run
+                (slot, slots.ask(connection, line.kind, line.args, entry=line.name, slot=slot)) for slot in decision.run
             ]
             slots.decided(connection, line.name, until=decision.until, missed=decision.missed)
         self._told.pop(line.name, None)
@@ -125,6 +124,7 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
                 outcome=standing.ended_state,
                 error_code=standing.ended_error_code,
                 took_s=standing.ended_took.total_seconds() if standing.ended_took is not None else None,
+                progress=standing.ended_progress,
             )
         if has_changed and is_overdue:
             since = standing.waits_for_success_since

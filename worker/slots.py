@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from models.ledger import ENTRY
 from models.vocabularies import JobState
-from worker.enqueue import hint_after_commit
+from worker.commit_hints import hint_after_commit
 from worker.job import Kind
 
 PATIENCE = timedelta(hours=4)
@@ -42,11 +42,13 @@ class Standing:
     last_state: JobState | None
     last_error_code: str | None
     last_took: timedelta | None
+    last_progress: dict[str, Any] | None
     ended_job_id: UUID | None
     ended_slot: datetime | None
     ended_state: JobState | None
     ended_error_code: str | None
     ended_took: timedelta | None
+    ended_progress: dict[str, Any] | None
     succeeded_at: datetime | None
 
     @property
@@ -57,7 +59,7 @@ class Standing:
 
 def unseen(name: str, now: datetime) -> Standing:
     """How an entry stands that no beat has seen."""
-    return Standing(name, now, 0, now, *[None] * 15)
+    return Standing(name, now, 0, now, *[None] * 17)
 
 
 def standings(connection: Connection) -> tuple[datetime, dict[str, Standing]]:
@@ -70,16 +72,16 @@ _RUNS = f"FROM job WHERE {ENTRY} = entry.name AND scheduled_for IS NOT NULL"
 _STANDINGS = text(
     f"""
     SELECT entry.name, decided_until, missed, counts_since, last_job_id, overdue_since, paused_at, paused_by,
-        pause_reason, last.slot, last.state, last.error_code, last.took,
-        ended.id, ended.slot, ended.state, ended.error_code, ended.took,
+        pause_reason, last.slot, last.state, last.error_code, last.took, last.progress,
+        ended.id, ended.slot, ended.state, ended.error_code, ended.took, ended.progress,
         greatest(entry.succeeded_at, latest.succeeded_at)
     FROM schedule_entry AS entry
     LEFT JOIN LATERAL (
-        SELECT scheduled_for AS slot, state, error_code, coalesce(finished_at, now()) - started_at AS took
+        SELECT scheduled_for AS slot, state, error_code, coalesce(finished_at, now()) - started_at AS took, progress
         {_RUNS} ORDER BY scheduled_for DESC LIMIT 1
     ) AS last ON true
     LEFT JOIN LATERAL (
-        SELECT id, scheduled_for AS slot, state, error_code, finished_at - started_at AS took
+        SELECT id, scheduled_for AS slot, state, error_code, finished_at - started_at AS took, progress
         {_RUNS} AND finished_at IS NOT NULL ORDER BY scheduled_for DESC LIMIT 1
     ) AS ended ON true
     -- Not all of them: an entry of every minute that fails for weeks must not be read through at each tick.

@@ -96,7 +96,7 @@ def test_two_of_three_beats_are_killed_while_they_decide_and_every_slot_has_one_
     with psycopg.connect(database.owner_url) as owner:
         owner.execute(
             "CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS"
-            " 'BEGIN PERFORM pg_sleep(0.01); RETURN NEW; END'"
+            " 'BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END'"
         )
         owner.execute("CREATE TRIGGER slowly BEFORE INSERT ON job FOR EACH ROW EXECUTE FUNCTION slowly()")
     let_pass(db, SLOTS - 2)

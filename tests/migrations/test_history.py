@@ -70,3 +70,16 @@ def test_a_second_upgrade_changes_nothing(database: DatabaseUrls) -> None:
     before = catalogue_of(database), rows()
     migrate(database)
     assert (catalogue_of(database), rows()) == before
+
+
+def test_slots_of_two_entries_of_one_kind_are_not_in_the_way_back(database: DatabaseUrls) -> None:
+    chain = ScriptDirectory.from_config(configured()).walk_revisions()
+    before = next(str(step.down_revision) for step in chain if step.path.endswith("remember_the_clock.py"))
+    with psycopg.connect(database.owner_url) as connection:
+        connection.execute(
+            "INSERT INTO job (kind, queue, entry, scheduled_for) SELECT 'k', 'maintenance', entry, '2026-05-05 01:10Z'"
+            " FROM unnest('{a,b,NULL}'::text[]) AS entry"
+        )
+    downgrade(database, before)
+    with psycopg.connect(database.owner_url) as connection:
+        assert only(connection, "SELECT count(*) || ' ' || count(scheduled_for) FROM job") == "3 1"

@@ -26,7 +26,7 @@ from worker.entries import Line, checked
 from worker.errors import BadRequest
 from worker.scheduler import LedgerScheduler
 from worker.settings import Settings, load_settings
-from worker.slots import PATIENCE
+from worker.slots import PATIENCE, ask
 
 Beats = Callable[..., LedgerScheduler]
 FAR = datetime.now(UTC) + timedelta(hours=12)
@@ -164,6 +164,13 @@ def test_a_clock_that_was_years_ahead_and_was_set_right_goes_on(beats: Beats, db
     let_pass(db, timedelta(days=1))
     beat.tick()
     assert jobs(db) == {"a": nights(1)}
+
+
+def test_one_slot_of_an_entry_is_one_job(db: Database) -> None:
+    slot = datetime(2026, 1, 1, 1, 10, tzinfo=UTC)
+    with db.transaction() as connection:
+        asked = [ask(connection, TEST_KIND, {}, entry=name, slot=slot) for name in ("a", "a", "b", "a")]
+    assert [job is None for job in asked] == [False, True, False, True]
 
 
 def test_a_clock_without_entries_only_waits(beats: Beats) -> None:
@@ -331,12 +338,13 @@ def test_the_end_of_each_run_is_told_of_once(beats: Beats, db: Database) -> None
     with structlog.testing.capture_logs() as logs:
         one.tick()
         other.tick()
+        change(db, "UPDATE job SET progress = jsonb_build_object('done', 7)")
         finish(db, "a", "failed")
         for beat in (one, other, one):
             beat.tick()
     ended = [log for log in logs if log["event"] == "clock.ended"]
-    assert [(log["outcome"], log["took_s"], log["slot"]) for log in ended] == [
-        ("failed", 5.0, nights(1)[0].isoformat())
+    assert [(log["outcome"], log["took_s"], log["progress"], log["slot"]) for log in ended] == [
+        ("failed", 5.0, {"done": 7}, nights(1)[0].isoformat())
     ]
 
 
