@@ -41,14 +41,14 @@ class Entry:
 ENTRIES: tuple[Entry, ...] = (
     # Right after the day begins by which quotes without a date of their own are rated.
     Entry("rating.follow_dates", crontab(minute="1", hour="0"), missed="once"),
-    # The nightly order: expire, mask, retain, partition. One that is late delays no other, and none depends on another.
+    # The nightly order: expire, mask, retain, partition. `after` keeps it also where one is late.
     Entry("tokens.expire", crontab(minute="10", hour="0"), missed="once"),
     # Before anything is removed; at most fifty minutes, then the next night goes on.
-    Entry("masking.sweep", crontab(minute="40", hour="0"), missed="once"),
+    Entry("masking.sweep", crontab(minute="40", hour="0"), missed="once", after=("tokens.expire",)),
     # After masking; at most fifty minutes, then the next night goes on.
-    Entry("retention.sweep", crontab(minute="40", hour="1"), missed="once"),
+    Entry("retention.sweep", crontab(minute="40", hour="1"), missed="once", after=("masking.sweep", "tokens.expire")),
     # Months before the partition is needed, so that a failure can be seen by day.
-    Entry("partitions.ensure", crontab(minute="10", hour="3"), missed="once"),
+    Entry("partitions.ensure", crontab(minute="10", hour="3"), missed="once", after=("retention.sweep", "masking.sweep", "tokens.expire")),
     # After everything that makes rows fewer: nothing to do, unless a new key was put in front of the old one.
     Entry("keys.rotate", crontab(minute="40", hour="3"), missed="once"),
     # Every hour, away from the full one when everybody else's jobs begin: what is lost is missed within the hour.
