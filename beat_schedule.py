@@ -48,7 +48,12 @@ ENTRIES: tuple[Entry, ...] = (
     # After masking; at most fifty minutes, then the next night goes on.
     Entry("retention.sweep", crontab(minute="40", hour="1"), missed="once", after=("masking.sweep", "tokens.expire")),
     # Months before the partition is needed, so that a failure can be seen by day.
-    Entry("partitions.ensure", crontab(minute="10", hour="3"), missed="once", after=("retention.sweep", "masking.sweep", "tokens.expire")),
+    Entry(
+        "partitions.ensure",
+        crontab(minute="10", hour="3"),
+        missed="once",
+        after=("retention.sweep", "masking.sweep", "tokens.expire"),
+    ),
     # After everything that makes rows fewer: nothing to do, unless a new key was put in front of the old one.
     Entry("keys.rotate", crontab(minute="40", hour="3"), missed="once"),
     # Every hour, away from the full one when everybody else's jobs begin: what is lost is missed within the hour.

@@ -41,7 +41,6 @@ def refused(*entries: Entry) -> str:
             "no slot in the next ten years",
         ),
     ],
-    ids=str,
 )
 def test_a_wrong_entry_is_named_with_what_is_wrong(wrong: dict[str, Any], said: str) -> None:
     values: dict[str, Any] = {"kind": "test.run", "schedule": NIGHTLY, "missed": "once", "name": "second", **wrong}

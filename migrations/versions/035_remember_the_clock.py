@@ -6,8 +6,8 @@ keeps writers of job out while the table is read once, about a second a million 
 
 from alembic import op
 
-revision = "033"
-down_revision = "032"
+revision = "035"
+down_revision = "034"
 branch_labels = None
 depends_on = None
 
