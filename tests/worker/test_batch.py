@@ -384,7 +384,7 @@ def test_sql_alone_makes_batches_too(database: DatabaseUrls, db: Database) -> No
         ids = [
             str(row[0])
             for row in connection.execute(
-                "SELECT (enqueue_job('test.run', 'verification')).job_id FROM generate_series(1, 2)"
+                "SELECT (insert_job('test.run', 'verification')).job_id FROM generate_series(1, 2)"
             )
         ]
         made = connection.execute(

@@ -33,7 +33,7 @@ def test_client_credentials_become_the_form_of_a_token_request() -> None:
         "grant_type": "client_credentials",
         "client_id": "sandbox-client",
         "client_secret": CLIENT_SECRET,
-        "scope": "drivers",
+        "scope": "drivers criminal vehicles",
     }
 
 
