@@ -30,6 +30,7 @@ from worker.dev.embedded import EmbeddedServers, placement
 
 options = json.loads(sys.argv[1])
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be ignored
 sys.path[:0] = options["sites"]
 placement.OUTSIDE = Path(options["outside"])
 if options["uid"] is not None:
