@@ -14,8 +14,9 @@ from worker.settings import Settings
 
 FIELDS = frozenset(
     (
-        "attempt", "blind_calls", "code", "day", "error", "examples", "job", "jobs", "kind", "owner", "problem",
-        "queues", "rows", "slot", "soft_limit", "spent", "tenant", "thread", "where",
+        "attempt", "blind_calls", "code", "counts", "day", "entry", "error", "error_code", "examples", "job", "jobs",
+        "kind", "no_success_since", "outcome", "owner", "problem", "queues", "rows", "slot", "slots", "soft_limit",
+        "spent", "tenant", "thread", "took_s", "unfinished", "until", "waits_for", "where",
     )
 )  # fmt: skip
 """Fields that an event may have: ids, codes, counts, names of ours. Whoever adds one vouches for what is in it."""

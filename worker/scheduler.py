@@ -5,7 +5,7 @@ there is no state file, and a beat that was away catches up by the entry's own p
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -33,7 +33,7 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
         except Misconfigured as error:
             raise SystemExit(f"beat: {error}") from None  # Celery would wrap the sentence in a traceback
         self._database = Database(load_settings())
-        self._told: dict[str, object] = {}
+        self._told: dict[str, list[str]] = {}
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
@@ -84,7 +84,7 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
             runs = slots.unfinished(connection, line.after)
         waits_for = undecided | {run.entry for run in runs if run.is_waited_for}
         if waits_for:
-            self._tell_once(line.name, "clock.waits", entry=line.name, waits_for=sorted(waits_for))
+            self._tell_of_waiting(line, sorted(waits_for))
         elif runs:
             _log.warning("clock.goes_on_without", entry=line.name, unfinished=[str(run.job_id) for run in runs])
         return not waits_for
@@ -124,7 +124,7 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
                 outcome=standing.ended_state,
                 error_code=standing.ended_error_code,
                 took_s=standing.ended_took.total_seconds() if standing.ended_took is not None else None,
-                progress=standing.ended_progress,
+                counts=list(_counts(standing.ended_progress or {})),
             )
         if has_changed and is_overdue:
             since = standing.waits_for_success_since
@@ -132,11 +132,20 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
         elif has_changed:
             _log.info("clock.no_longer_overdue", entry=line.name)
 
-    def _tell_once(self, name: str, event: str, **fields: Any) -> None:
-        """Say something about an entry unless it was the last thing said: waiting is seen anew at each tick."""
-        if self._told.get(name) != fields:
-            self._told[name] = fields
-            _log.info(event, **fields)
+    def _tell_of_waiting(self, line: Line, waits_for: list[str]) -> None:
+        """Unless it was the last thing said about the entry: waiting is seen anew at each tick."""
+        if self._told.get(line.name) != waits_for:
+            self._told[line.name] = waits_for
+            _log.info("clock.waits", entry=line.name, waits_for=waits_for)
+
+
+def _counts(progress: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The numbers of a job's progress, each in a word: `requests.masked=3`."""
+    for name, value in progress.items():
+        if isinstance(value, dict):
+            yield from _counts(value, f"{prefix}{name}.")
+        elif isinstance(value, int) and not isinstance(value, bool):
+            yield f"{prefix}{name}={value}"
 
 
 def _is_undecided(line: Line, now: datetime, standing: Standing) -> bool:

@@ -343,8 +343,8 @@ def test_the_end_of_each_run_is_told_of_once(beats: Beats, db: Database) -> None
         for beat in (one, other, one):
             beat.tick()
     ended = [log for log in logs if log["event"] == "clock.ended"]
-    assert [(log["outcome"], log["took_s"], log["progress"], log["slot"]) for log in ended] == [
-        ("failed", 5.0, {"done": 7}, nights(1)[0].isoformat())
+    assert [(log["outcome"], log["took_s"], log["counts"], log["slot"]) for log in ended] == [
+        ("failed", 5.0, ["done=7"], nights(1)[0].isoformat())
     ]
 
 
