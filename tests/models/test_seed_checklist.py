@@ -1,7 +1,7 @@
 """Every item of the two founding designs, one row each in `seed_checklist.tsv`, held against a migrated database.
 
-A row's `check` says how it is proved: by the catalogue here, by a named test, by a capability that is built on this
-schema (`later`), or not at all because the project leaves it to others (`outside`). No row is without one.
+A row's `check` says how it is proved: by the catalogue here, by a named test, or not at all because the project leaves
+it to others (`outside`). No row is without one.
 """
 
 import ast
@@ -22,22 +22,6 @@ from tests.migrations.catalogue import Catalogue
 
 ROOT = Path(__file__).parents[2]
 
-CAPABILITIES = {
-    "clock",
-    "database",
-    "encryption",
-    "enqueue",
-    "mapping",
-    "masking",
-    "operations",
-    "partitions",
-    "permissions",
-    "rating",
-    "retention",
-    "sandbox",
-    "tokens",
-    "verification",
-}
 OUTSIDE = {"not a background job", "a description"}
 
 
@@ -217,11 +201,6 @@ def test_named_test_exists(item: Item) -> None:
     path, name = item.expected.split("::")
     functions = [node.name for node in ast.parse((ROOT / path).read_text()).body if isinstance(node, ast.FunctionDef)]
     assert name in functions
-
-
-@items("later")
-def test_capability_is_known(item: Item) -> None:
-    assert item.expected in CAPABILITIES
 
 
 @items("outside")
