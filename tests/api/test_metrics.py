@@ -1,13 +1,19 @@
 """/metrics: what is counted, how little it can grow, and who may read it."""
 
 import re
+from decimal import Decimal
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import text
 
 from tests.api.clients import Upstream
 from tests.api.served import Api, served
 from tests.api.test_rights import question
+from tests.conftest import DatabaseUrls, settings_for
+from worker.api.system_metrics import SystemCollector
+from worker.budgets import set_budget
+from worker.database import Database
 from worker.settings import Settings
 
 TOKEN = "a-token-of-monitoring"
@@ -83,3 +89,21 @@ def test_with_a_token_whoever_shows_it(settings: Settings, shown: str | None) ->
         headers = {} if shown is None else {"Authorization": shown}
         assert read(api, **headers)[0] == 403
         assert read(api, Authorization=f"Bearer {TOKEN}", X_Forwarded_For="203.0.113.9")[0] == 200
+
+
+def test_budgets_and_missed_runs_are_told_of(api: Api, db: Database) -> None:
+    with db.transaction() as connection:
+        set_budget(connection, "T1", "somebody", soft=Decimal(5), hard=None)
+        connection.execute(text("INSERT INTO schedule_entry (name, missed, decided_until) VALUES ('a', 3, now())"))
+    found = series(api)
+    assert found['worker_budget_spent_usd{tenant="T1"}'] == 0
+    assert found['worker_budget_limit_usd{limit="soft",tenant="T1"}'] == 5
+    assert 'worker_budget_limit_usd{limit="hard",tenant="T1"}' not in found
+    assert found['worker_budget_waiting_jobs{tenant="T1"}'] == 0
+    assert found['worker_clock_missed_runs_total{entry="a"}'] == 3
+
+
+def test_a_database_that_is_away_has_nothing_to_tell(database: DatabaseUrls, redis_url: str) -> None:
+    away = Database(settings_for(database, redis_url, DATABASE_URL="postgresql://app:x@127.0.0.1:1/none"))
+    assert list(SystemCollector(away).collect()) == []
+    away.close()

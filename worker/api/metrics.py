@@ -1,5 +1,7 @@
 """What this process did, for Prometheus: requests, what became of those that asked for jobs, database connections.
 
+Beside it stands what is true of the whole system (`system_metrics.py`).
+
 Labels are route templates, methods, status codes and kinds, so there are a few hundred series at most, whatever is
 asked. Nobody outside is told: without WORKER_METRICS_TOKEN only this machine may ask, and a proxy on it counts as
 outside; with it, whoever shows it.
@@ -18,6 +20,7 @@ from sqlalchemy import QueuePool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker.api import problems
+from worker.api.system_metrics import SystemCollector
 from worker.database import Database
 from worker.errors import BadRequest
 
@@ -51,8 +54,9 @@ class Metrics:
             gauge.set_function(partial(self._of_the_pool, count))
 
     def watch(self, database: Database) -> None:
-        """Tell of this pool's connections from now on."""
+        """Tell of this pool's connections, and of what is in the database, from now on."""
         self._database = database
+        self._registry.register(SystemCollector(database))
 
     def _of_the_pool(self, count: Callable[[QueuePool], int]) -> float:
         pool = self._database.engine.pool if self._database is not None else None  # another after each outage
@@ -121,8 +125,8 @@ def metrics_of(request: Request) -> Metrics:
         403: problems.documented("Only this machine may ask, or whoever shows WORKER_METRICS_TOKEN."),
     },
 )
-async def get_metrics(request: Request) -> Response:
-    """What this process did since it was started, for Prometheus."""
+def get_metrics(request: Request) -> Response:
+    """What this process did since it was started, budgets, and the clock's missed runs, for Prometheus."""
     if not _may_ask(request):
         raise HTTPException(403, "this is for the machine's own monitoring; see WORKER_METRICS_TOKEN")
     return Response(metrics_of(request).text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
