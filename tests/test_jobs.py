@@ -11,7 +11,7 @@ from celery.schedules import crontab
 from beat_schedule import ENTRIES, Entry
 from tests.sources import ROOT, module_name
 from worker.broker import QUEUES
-from worker.entries import checked
+from worker.clock.entries import checked
 from worker.job import Kind, declared
 from worker.settings import Settings
 

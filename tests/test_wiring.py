@@ -59,7 +59,7 @@ def machine_does_not_load_its_ways_in(graph: Graph) -> Arrows:
 
 def clock_is_read_in_one_place(graph: Graph) -> Arrows:
     for module, target in arrows_from(graph, *OURS):
-        if is_within(target, "beat_schedule") and not is_within(module, "worker.entries", "tests"):
+        if is_within(target, "beat_schedule") and not is_within(module, "worker.clock.entries", "tests"):
             yield module, target
 
 
@@ -97,10 +97,10 @@ def one_file_speaks_http(graph: Graph) -> Arrows:
 
 RULES: dict[Rule, tuple[str, str]] = {
     a_job_keeps_to_itself: ("tasks.verification.task", "tasks.rating.premium"),
-    worker_does_not_know_the_jobs: ("worker.engine", "tasks.verification.task"),
-    machine_knows_only_the_ledger_of_the_tables: ("worker.engine", "models.users"),
-    machine_does_not_load_its_ways_in: ("worker.engine", "worker.cli"),
-    clock_is_read_in_one_place: ("worker.scheduler", "beat_schedule"),
+    worker_does_not_know_the_jobs: ("worker.process.engine", "tasks.verification.task"),
+    machine_knows_only_the_ledger_of_the_tables: ("worker.process.engine", "models.users"),
+    machine_does_not_load_its_ways_in: ("worker.process.engine", "worker.cli"),
+    clock_is_read_in_one_place: ("worker.clock.scheduler", "beat_schedule"),
     development_stays_with_the_command_line: ("worker.api.app", "worker.dev.embedded"),
     models_and_clock_import_nothing_of_ours: ("models.users", "worker.crypto"),
     migrations_know_models_and_settings: ("migrations.env", "worker.database"),

@@ -14,14 +14,15 @@ from uuid import UUID
 from celery import Celery, signals
 from celery.concurrency.prefork import TaskPool as PreforkPool
 
-from worker import logs, redis_reconnect
+from worker import logs
 from worker.broker import celery_configuration
 from worker.crypto import Keyring
 from worker.database import Database
 from worker.errors import Misconfigured
 from worker.job import Kind, declared
 from worker.keys import check_keys
-from worker.runtime import Runtime
+from worker.process import redis_reconnect
+from worker.process.runtime import Runtime
 from worker.settings import load_settings
 
 TASK_MODULES = (

@@ -36,7 +36,7 @@ def celery_configuration(broker_url: str) -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "timezone": "UTC",
         "enable_utc": True,
-        "beat_scheduler": "worker.scheduler:LedgerScheduler",
+        "beat_scheduler": "worker.clock.scheduler:LedgerScheduler",
         "beat_max_loop_interval": 5,
     }
     if is_redis(broker_url):

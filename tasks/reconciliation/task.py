@@ -9,8 +9,8 @@ import structlog
 from tasks.reconciliation import store
 from worker.database import Database
 from worker.job import Surroundings, job
+from worker.operating.reconciliation import Account, reconcile
 from worker.outcomes import Done, GiveUp, Outcome
-from worker.reconciliation import Account, reconcile
 
 _log = structlog.get_logger(__name__)
 

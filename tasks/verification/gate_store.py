@@ -20,7 +20,7 @@ from redis.exceptions import NoScriptError, RedisError
 from tasks.verification.bucket import Bucket
 from tasks.verification.gate import Aftermath, Closed, Ending, Pass, Rules, Visit
 from tasks.verification.gate_scripts import CLOCK, COMMON, ENTER, LEAVE
-from worker.gather import Gatherer
+from worker.process.gather import Gatherer
 
 LINGER_S: Final = 0.001
 """Questions of one moment travel together: a command of its own for each costs more than the call's own TLS."""

@@ -18,7 +18,7 @@ from tasks.verification.question import Question, headers
 from tasks.verification.rows_store import execute
 from tasks.verification.scrutiny import Scrutiny
 from tasks.verification.sharing import shared_failure
-from worker.field_mapping.rulebook import Rulebooks
+from worker.configuration.field_mapping.rulebook import Rulebooks
 from worker.job import Job
 from worker.outcomes import Done, GiveUp, Outcome
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from worker.field_mapping.compiled import NO_MAP, FieldMap
+from worker.configuration.field_mapping.compiled import NO_MAP, FieldMap
 
 Verdict = Literal["verified", "partial", "failed", "not_found"]
 

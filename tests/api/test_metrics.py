@@ -12,8 +12,8 @@ from tests.api.served import Api, served
 from tests.api.test_rights import question
 from tests.conftest import DatabaseUrls, settings_for
 from worker.api.system_metrics import SystemCollector
-from worker.budgets import set_budget
 from worker.database import Database
+from worker.operating.budgets import set_budget
 from worker.settings import Settings
 
 TOKEN = "a-token-of-monitoring"

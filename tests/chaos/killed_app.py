@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.verification.client import Provider
-from worker import ledger, run, transactions
+from worker import ledger
 from worker.app import app
+from worker.process import run, transactions
 
 __all__ = ["app"]
 

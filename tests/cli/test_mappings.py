@@ -14,7 +14,7 @@ from tests.cli.operator import Worker, read, refused, said
 from tests.cli.processes import run_worker
 from tests.conftest import environment_of
 from tests.worker.integration_rows import add_producer, add_user, grant, integration
-from worker import configurations
+from worker.configuration import configurations
 from worker.database import Database
 from worker.permissions import Actor, Scope
 from worker.settings import Settings

@@ -16,8 +16,8 @@ from tests.conftest import DatabaseUrls, environment_of
 from tests.tasks.rating.saved import add_quote, file_plan, file_rates, forget_jobs, jobs, quote_of, run_all
 from worker.crypto import Keyring
 from worker.database import Database
-from worker.engine import Engine
 from worker.job import Surroundings
+from worker.process.engine import Engine
 from worker.settings import Settings
 
 

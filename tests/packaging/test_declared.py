@@ -57,4 +57,4 @@ def test_what_tests_use_is_declared() -> None:
 
 
 def test_an_undeclared_import_would_be_found() -> None:
-    assert undeclared(["os.path", "worker.engine", "kombu.utils", "celery"], ["celery[redis]>=5.7.0"]) == {"kombu"}
+    assert undeclared(["os.path", "worker.ledger", "kombu.utils", "celery"], ["celery[redis]>=5.7.0"]) == {"kombu"}

@@ -12,9 +12,9 @@ from tests.conftest import DatabaseUrls
 from tests.worker.asking import job
 from worker.crypto import Keyring
 from worker.database import Database
-from worker.engine import Engine
 from worker.enqueue import enqueue
 from worker.job import Kind, Surroundings
+from worker.process.engine import Engine
 from worker.settings import Settings
 
 

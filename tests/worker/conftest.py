@@ -9,8 +9,8 @@ from tests.conftest import DatabaseUrls
 from tests.worker.kinds import LEFT_BEHIND
 from worker.crypto import Keyring
 from worker.database import Database
-from worker.engine import Engine
 from worker.job import Surroundings
+from worker.process.engine import Engine
 from worker.settings import Settings
 
 

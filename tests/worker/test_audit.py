@@ -9,11 +9,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from tests.worker.asking import ask, change
-from worker import control
 from worker.audit import Deed, audit, audit_all
-from worker.control import Failed
 from worker.database import Database
 from worker.errors import BadRequest
+from worker.operating import control
+from worker.operating.control import Failed
 
 
 def trail(db: Database) -> list[dict[str, Any]]:

@@ -16,13 +16,14 @@ from tests.conftest import DatabaseUrls
 from tests.waiting import in_thread, until
 from tests.worker.asking import ask, ask_many, change, events, job
 from tests.worker.kinds import TEST_KIND
-from worker import batch, control, ledger
+from worker import batch, ledger
 from worker.batch import Callback, EnqueuedBatch, enqueue_batch
-from worker.batch_progress import StepProgress, batches, progress
 from worker.database import Database, is_outage
 from worker.enqueue import enqueue
 from worker.errors import BadRequest
 from worker.job import Job
+from worker.operating import control
+from worker.operating.batch_progress import StepProgress, batches, progress
 from worker.outcomes import Cancelled, Done, Expired, GiveUp, Outcome, Retry, Snooze
 from worker.verdict import judge
 

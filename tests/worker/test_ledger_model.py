@@ -31,13 +31,14 @@ from models.vocabularies import OnFailure
 from tests.conftest import DatabaseUrls
 from tests.worker.asking import ask, change
 from tests.worker.kinds import TEST_KIND
-from worker import batch, control, ledger, pauses
+from worker import batch, ledger, pauses
 from worker.batch import Callback, enqueue_batch
-from worker.control import Failed
 from worker.database import Database
 from worker.enqueue import enqueue
 from worker.errors import BadRequest
 from worker.job import Job
+from worker.operating import control
+from worker.operating.control import Failed
 from worker.outcomes import Cancelled, Done, Expired, GiveUp, Outcome, Retry, Snooze
 from worker.pauses import Scope
 from worker.verdict import judge, last_word

@@ -15,15 +15,16 @@ from tests.conftest import DatabaseUrls
 from tests.waiting import in_thread, until
 from tests.worker.asking import change, events, job
 from tests.worker.test_audit import trail
-from worker import control, maintenance
+from worker import maintenance
 from worker.crypto import Keyring
 from worker.database import Database
-from worker.engine import Engine
 from worker.enqueue import enqueue
 from worker.job import Kind, Surroundings
 from worker.ledger import Held
 from worker.maintenance import Maintenance, Order
+from worker.operating import control
 from worker.outcomes import Outcome
+from worker.process.engine import Engine
 from worker.settings import Settings
 from worker.stages import Batch, Plan, Problem, Tally
 

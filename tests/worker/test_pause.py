@@ -17,12 +17,12 @@ from tests.worker.asking import ask, change, job
 from tests.worker.kinds import TEST_KIND
 from worker import ledger, pauses
 from worker.database import Database
-from worker.dispatcher import Dispatcher
-from worker.engine import Engine
 from worker.errors import BadRequest
 from worker.hints import Hints
 from worker.job import Job
 from worker.pauses import Scope
+from worker.process.dispatcher import Dispatcher
+from worker.process.engine import Engine
 from worker.settings import Settings
 
 PICK: dict[str, Any] = {

@@ -19,7 +19,7 @@ from worker.settings import Settings
 HEAVY = (
     "aiohttp", "alembic", "argon2", "authlib", "celery", "cryptography", "fastapi", "flower", "httpx2", "kombu",
     "psycopg", "pydantic", "redis", "sqlalchemy", "starlette", "structlog", "tasks", "typer", "uvicorn",
-    "worker.api", "worker.app", "worker.engine", "worker.job", "worker.ledger", "worker.runtime",
+    "worker.api", "worker.app", "worker.process.engine", "worker.job", "worker.ledger", "worker.process.runtime",
 )  # fmt: skip
 
 

@@ -13,16 +13,16 @@ from sqlalchemy import Connection, text
 from starlette.concurrency import run_in_threadpool
 
 from models.vocabularies import JobState
-from worker import control
 from worker.api import problems
 from worker.api.auth import authenticated, database_of
 from worker.api.paging import cursor_after, position
 from worker.api.tokens import Caller
 from worker.api.waiting import Waiting
-from worker.cause import Cause
 from worker.database import Database
 from worker.errors import BadRequest
-from worker.why import why
+from worker.operating import control
+from worker.operating.cause import Cause
+from worker.operating.why import why
 
 WAIT_MAX_S = 60
 PAGE_MAX = 200

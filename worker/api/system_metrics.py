@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from worker.budgets import budgets
+from worker.clock.schedule import missed_runs
 from worker.database import DATABASE_ERRORS, Database, is_outage
-from worker.schedule import missed_runs
+from worker.operating.budgets import budgets
 
 
 class SystemCollector(Collector):

@@ -19,9 +19,9 @@ def list_(
     json: Json = False,
 ) -> None:
     """List batches, the newest first."""
-    from worker.batch_progress import batches
     from worker.cli.printing import print_json, print_table
     from worker.cli.transaction import transaction
+    from worker.operating.batch_progress import batches
 
     with transaction("list batches") as connection:
         found = batches(connection, tenant=tenant, is_open=is_open, limit=limit)
@@ -41,9 +41,9 @@ def show(batch_id: Id, json: Json = False) -> None:
     """Show one batch: how each step stands, and what comes at the end."""
     from dataclasses import asdict
 
-    from worker.batch_progress import progress
     from worker.cli.printing import print_json, print_table
     from worker.cli.transaction import transaction
+    from worker.operating.batch_progress import progress
 
     with transaction("show the batch") as connection:
         found = progress(connection, batch_id)

@@ -22,9 +22,9 @@ def calls(
 
     UNCERTAIN are calls that workers may have made before they died; AVOIDED are requests that took a known answer.
     """
-    from worker import calls as ledger
     from worker.cli.printing import print_json, print_table
     from worker.cli.transaction import ago, transaction
+    from worker.operating import calls as ledger
 
     with transaction("look at the calls") as connection:
         found = ledger.spent(connection, since=ago(connection, since), tenant=tenant, integration=integration)
@@ -48,9 +48,9 @@ def calls(
 @program.command("list")
 def list_(json: Json = False) -> None:
     """List the budgets, what is spent of them today, and how many jobs wait for money."""
-    from worker import budgets
     from worker.cli.printing import print_json, print_table
     from worker.cli.transaction import transaction
+    from worker.operating import budgets
 
     with transaction("list the budgets") as connection:
         found = budgets.budgets(connection)
@@ -71,8 +71,8 @@ def set_(
     by: By = None,
 ) -> None:
     """Give a tenant a budget, in place of the one it has. Jobs that wait for money look again."""
-    from worker import budgets
     from worker.cli.transaction import actor, transaction
+    from worker.operating import budgets
 
     limits = {name: _dollars(name, said) for name, said in (("soft", soft), ("hard", hard))}
     with transaction("set the budget") as connection:
@@ -83,8 +83,8 @@ def set_(
 @program.command()
 def remove(tenant: Tenant, by: By = None) -> None:
     """Let a tenant spend what it likes."""
-    from worker import budgets
     from worker.cli.transaction import actor, transaction
+    from worker.operating import budgets
 
     with transaction("remove the budget") as connection:
         woken = budgets.remove_budget(connection, tenant, actor(by))

@@ -8,16 +8,16 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from worker import control
 from worker.audit import audit
 from worker.crypto import Keyring
 from worker.database import Database, reaching
-from worker.engine import Engine
 from worker.enqueue import enqueue
 from worker.errors import BadRequest
 from worker.job import Kind, Surroundings
-from worker.leases import LeaseRenewal
-from worker.presence import Presence
+from worker.operating import control
+from worker.process.engine import Engine
+from worker.process.leases import LeaseRenewal
+from worker.process.presence import Presence
 from worker.settings import Settings
 
 _LOOK_EVERY_S = 0.2

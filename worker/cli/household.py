@@ -18,7 +18,7 @@ def offers(
     """Show whom the provider named, without their names: those stay in the database."""
     from worker.cli.printing import print_json, print_table
     from worker.cli.transaction import transaction
-    from worker.household import household_member_offers
+    from worker.operating.household import household_member_offers
 
     with transaction("look at the offers") as connection:
         found = household_member_offers(connection, driver)
@@ -36,7 +36,7 @@ def accept(offer: Offer) -> None:
     """Make a driver of the person, on the same quote; prints the driver's id. Doing it again changes nothing."""
     from worker.cli.transaction import transaction
     from worker.crypto import Keyring
-    from worker.household import accept_household_member
+    from worker.operating.household import accept_household_member
     from worker.settings import load_settings
 
     keyring = Keyring.of(load_settings())
@@ -49,7 +49,7 @@ def accept(offer: Offer) -> None:
 def decline(offer: Offer) -> None:
     """Say that no driver shall be made of the person; later answers don't ask again."""
     from worker.cli.transaction import transaction
-    from worker.household import decline_household_member
+    from worker.operating.household import decline_household_member
 
     with transaction("decline the person") as connection:
         decline_household_member(connection, offer)

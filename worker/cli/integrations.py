@@ -15,9 +15,9 @@ As = Annotated[UUID | None, typer.Option("--as", help="Use only the rights of th
 @program.command("list")
 def list_(json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False) -> None:
     """List the configurations, without their credentials."""
-    from worker import configurations
     from worker.cli.printing import print_json, print_table
     from worker.cli.transaction import transaction
+    from worker.configuration import configurations
 
     with transaction("list the configurations") as connection:
         found = configurations.configurations(connection)
@@ -43,8 +43,8 @@ def list_(json: Annotated[bool, typer.Option("--json", help="Print JSON, for pro
 @program.command()
 def enable(configuration_id: Id, by: By = None, as_: As = None) -> None:
     """Switch a configuration on."""
-    from worker import configurations
     from worker.cli.transaction import acting, actor, transaction
+    from worker.configuration import configurations
 
     with transaction("enable the configuration") as connection:
         configurations.enable(connection, acting(as_), configuration_id, by=actor(by))
@@ -54,8 +54,8 @@ def enable(configuration_id: Id, by: By = None, as_: As = None) -> None:
 @program.command()
 def disable(configuration_id: Id, by: By = None, as_: As = None) -> None:
     """Switch a configuration off; jobs that wait for it end as integration_disabled."""
-    from worker import configurations
     from worker.cli.transaction import acting, actor, transaction
+    from worker.configuration import configurations
 
     with transaction("disable the configuration") as connection:
         configurations.disable(connection, acting(as_), configuration_id, by=actor(by))
@@ -70,8 +70,8 @@ def set_(
     as_: As = None,
 ) -> None:
     """Change settings of a configuration, all or none."""
-    from worker import configurations
     from worker.cli.transaction import acting, actor, transaction
+    from worker.configuration import configurations
 
     changes = dict(map(_setting, settings))
     with transaction("configure") as connection:
@@ -83,7 +83,7 @@ def _setting(given: str) -> tuple[str, Any]:
     """`timeout_seconds=20` with the value as its setting wants it."""
     from decimal import Decimal, InvalidOperation
 
-    from worker.configurations import SETTINGS
+    from worker.configuration.configurations import SETTINGS
     from worker.errors import BadRequest
 
     name, equals, value = given.partition("=")

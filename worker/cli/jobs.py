@@ -6,7 +6,7 @@ from uuid import UUID
 import typer
 
 if TYPE_CHECKING:
-    from worker.control import Replay  # not at run time, so that --help loads no database
+    from worker.operating.control import Replay  # not at run time, so that --help loads no database
 
 program = typer.Typer(help="Look at jobs, and cancel, retry or replay them.", no_args_is_help=True)
 
@@ -34,9 +34,9 @@ def list_(
     json: Json = False,
 ) -> None:
     """List jobs, the newest first."""
-    from worker import inspection
     from worker.cli.printing import print_json, print_table
     from worker.cli.transaction import ago, transaction
+    from worker.operating import inspection
 
     with transaction("list jobs") as connection:
         found = inspection.jobs(
@@ -68,9 +68,9 @@ def list_(
 @program.command()
 def show(job_id: Id, json: Json = False) -> None:
     """Show one job: its row, what happened to it, and the state of its request."""
-    from worker import inspection
     from worker.cli.printing import print_json, print_table
     from worker.cli.transaction import transaction
+    from worker.operating import inspection
 
     with transaction("show the job") as connection:
         found = inspection.details(connection, job_id)
@@ -93,7 +93,7 @@ def why(job_id: Id, json: Json = False) -> None:
     """Say why a job is where it is: paused by whom, waiting for what, failed with what."""
     from worker.cli.printing import cell, print_json, print_table
     from worker.cli.transaction import transaction
-    from worker.why import why as ask
+    from worker.operating.why import why as ask
 
     with transaction("ask why") as connection:
         answer = ask(connection, job_id)
@@ -107,8 +107,8 @@ def why(job_id: Id, json: Json = False) -> None:
 @program.command()
 def cancel(job_id: Id, by: By = None) -> None:
     """Ask a job to stop, waiting or running."""
-    from worker import control
     from worker.cli.transaction import actor, transaction
+    from worker.operating import control
 
     with transaction("cancel the job") as connection:
         state = control.cancel(connection, job_id, actor(by))
@@ -119,8 +119,8 @@ def cancel(job_id: Id, by: By = None) -> None:
 @program.command()
 def retry(job_id: Id, by: By = None) -> None:
     """Have a failed, cancelled or expired job start anew."""
-    from worker import control
     from worker.cli.transaction import actor, transaction
+    from worker.operating import control
 
     with transaction("retry the job") as connection:
         control.retry(connection, job_id, actor(by))
@@ -147,10 +147,10 @@ def replay(
     """
     from dataclasses import asdict
 
-    from worker import control
     from worker.cli.printing import print_json
     from worker.cli.transaction import actor, ago, transaction
     from worker.errors import BadRequest
+    from worker.operating import control
 
     name = actor(by)
     if dry_run and yes:

@@ -32,8 +32,8 @@ def list_(
     """List an integration's mappings: the nearest scope that has one for a column decides."""
     from worker.cli.printing import print_json, print_table
     from worker.cli.transaction import transaction
-    from worker.field_mapping import versions
-    from worker.integrations import scope_of
+    from worker.configuration.field_mapping import versions
+    from worker.configuration.integrations import scope_of
 
     with transaction("list the mappings") as connection:
         scope = scope_of(connection, integration)
@@ -62,7 +62,7 @@ def show(mapping_id: Id) -> None:
     """Show one version with its rules, as JSON."""
     from worker.cli.printing import print_json
     from worker.cli.transaction import transaction
-    from worker.field_mapping import versions
+    from worker.configuration.field_mapping import versions
 
     with transaction("show the mapping") as connection:
         print_json(versions.version(connection, mapping_id))
@@ -73,9 +73,9 @@ def nodes(integration: Integration, json: Json = False) -> None:
     """List the fields of an integration's answers that can be mapped, and the columns they can be mapped to."""
     from worker.cli.printing import print_json, print_table
     from worker.cli.transaction import transaction
-    from worker.field_mapping import versions
-    from worker.field_mapping.nodes import nodes as nodes_of
-    from worker.integrations import scope_of
+    from worker.configuration.field_mapping import versions
+    from worker.configuration.field_mapping.nodes import nodes as nodes_of
+    from worker.configuration.integrations import scope_of
 
     with transaction("list the nodes") as connection:
         found = nodes_of(connection, scope_of(connection, integration).integration_id)
@@ -111,8 +111,8 @@ def add_node(
 ) -> None:
     """Describe a field of an answer, so that it can be mapped."""
     from worker.cli.transaction import acting, actor, transaction
-    from worker.field_mapping import nodes
-    from worker.integrations import scope_of
+    from worker.configuration.field_mapping import nodes
+    from worker.configuration.integrations import scope_of
 
     with transaction("describe the node") as connection:
         scope = scope_of(connection, integration)
@@ -131,8 +131,8 @@ def deprecate_node(
 ) -> None:
     """Note that the provider gives a field up; its mappings go on and say so in each answer."""
     from worker.cli.transaction import acting, actor, transaction
-    from worker.field_mapping import nodes
-    from worker.integrations import scope_of
+    from worker.configuration.field_mapping import nodes
+    from worker.configuration.integrations import scope_of
 
     with transaction("deprecate the node") as connection:
         nodes.deprecate_node(connection, acting(as_), scope_of(connection, integration), path, since, by=actor(by))
@@ -153,8 +153,8 @@ def add(
 ) -> None:
     """Map a field to a column, for everybody or for a program or producer."""
     from worker.cli.transaction import acting, actor, transaction
-    from worker.field_mapping import versions
-    from worker.integrations import scope_of
+    from worker.configuration.field_mapping import versions
+    from worker.configuration.integrations import scope_of
 
     with transaction("add the mapping") as connection:
         mapping_id = versions.add(
@@ -181,7 +181,7 @@ def replace(
 ) -> None:
     """Put a new version in the place of an active one; rules that are not given are none."""
     from worker.cli.transaction import acting, actor, transaction
-    from worker.field_mapping import versions
+    from worker.configuration.field_mapping import versions
 
     with transaction("replace the mapping") as connection:
         new_id = versions.replace(
@@ -200,7 +200,7 @@ def replace(
 def retire(mapping_id: Id, by: By = None, as_: As = None) -> None:
     """End a mapping; what a wider scope says of the column counts again."""
     from worker.cli.transaction import acting, actor, transaction
-    from worker.field_mapping import versions
+    from worker.configuration.field_mapping import versions
 
     with transaction("retire the mapping") as connection:
         versions.retire(connection, acting(as_), mapping_id, by=actor(by))
@@ -230,9 +230,9 @@ def check(
 
     from worker.cli.printing import print_json, print_table
     from worker.cli.transaction import acting, actor, transaction
+    from worker.configuration.field_mapping import documents, rehearsal
+    from worker.configuration.integrations import scope_of
     from worker.errors import BadRequest
-    from worker.field_mapping import documents, rehearsal
-    from worker.integrations import scope_of
 
     if (document is None) == (request is None):
         raise BadRequest("no_document", "name one answer: a file with --document, or a stored one with --request")

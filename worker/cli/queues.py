@@ -16,9 +16,9 @@ By = Annotated[str | None, typer.Option(help="Your account name, kept with what 
 @program.command()
 def status(json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False) -> None:
     """Show each queue: what waits and runs there, since when, who listens; and what is paused."""
-    from worker import inspection
     from worker.cli.printing import print_json, print_table
     from worker.cli.transaction import transaction
+    from worker.operating import inspection
 
     with transaction("look at the queues") as connection:
         queues, pauses = inspection.queues(connection)

@@ -26,7 +26,7 @@ def activate(
     `worker quotes recalculate --dry-run --draft ID` shows beforehand what would change.
     """
     from worker.cli.transaction import transaction
-    from worker.rates import activate_rating
+    from worker.configuration.rates import activate_rating
 
     with transaction("activate") as connection:
         was_draft = activate_rating(connection, table, row_id)

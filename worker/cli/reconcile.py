@@ -7,9 +7,9 @@ import typer
 
 def reconcile(json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False) -> None:
     """Account for every job ever accepted and every call ever sent. Exit status 1 if something does not add up."""
-    from worker import reconciliation
     from worker.cli.printing import print_json, print_table
     from worker.cli.transaction import transaction
+    from worker.operating import reconciliation
 
     with transaction("reconcile") as connection:
         account = reconciliation.reconcile(connection)

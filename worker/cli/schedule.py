@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from worker.entries import Line  # not at run time, so that --help loads no job
-    from worker.schedule import EntryStatus
+    from worker.clock.entries import Line  # not at run time, so that --help loads no job
+    from worker.clock.schedule import EntryStatus
 
 program = typer.Typer(help="See what runs when and how it went; run, pause and resume entries of the clock.")
 
@@ -21,9 +21,9 @@ def status(
     """Show each entry: its last run and how it ended, its next slot, and what was missed."""
     if context.invoked_subcommand is not None:
         return
-    from worker import schedule
     from worker.cli.printing import print_json, print_table
     from worker.cli.transaction import transaction
+    from worker.clock import schedule
 
     lines = _lines()
     with transaction("look at the clock") as connection:
@@ -52,8 +52,8 @@ def status(
 @program.command()
 def run(name: Name, by: By = None) -> None:
     """Have an entry's job run now, beside its slots; paused or not."""
-    from worker import schedule
     from worker.cli.transaction import actor, transaction
+    from worker.clock import schedule
 
     line = schedule.find(_lines(), name)
     with transaction("run an entry") as connection:
@@ -66,8 +66,8 @@ def pause(
     name: Name, reason: Annotated[str, typer.Option(help="Why; others read it at night. No names.")], by: By = None
 ) -> None:
     """Have no beat run an entry until it is resumed. What passes meanwhile is not made up for."""
-    from worker import schedule
     from worker.cli.transaction import actor, transaction
+    from worker.clock import schedule
 
     line = schedule.find(_lines(), name)
     with transaction("pause an entry") as connection:
@@ -78,9 +78,9 @@ def pause(
 @program.command()
 def resume(name: Name, by: By = None) -> None:
     """Have an entry run again from its next slot on."""
-    from worker import schedule
     from worker.cli.printing import cell
     from worker.cli.transaction import actor, transaction
+    from worker.clock import schedule
 
     line = schedule.find(_lines(), name)
     with transaction("resume an entry") as connection:
@@ -92,7 +92,7 @@ def resume(name: Name, by: By = None) -> None:
 def _lines() -> "list[Line]":
     from importlib import import_module
 
-    from worker.entries import lines
+    from worker.clock.entries import lines
 
     import_module("worker.app")  # declares the kinds
     return lines()

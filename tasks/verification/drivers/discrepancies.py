@@ -13,7 +13,7 @@ from tasks.verification.grades import Grade
 from tasks.verification.identity import Identity
 from tasks.verification.question import PostalAddress
 from tasks.verification.results import Discrepancy, note
-from worker.field_mapping.compiled import Note
+from worker.configuration.field_mapping.compiled import Note
 
 PERSON = "driver_data.personal_info"
 LICENSE = "driver_data.license_info"

@@ -23,8 +23,8 @@ from tasks.verification.drivers.question import DriverQuestion, license_number
 from tasks.verification.identity import Identity, identify, same_address, same_license
 from tasks.verification.question import PostalAddress, client_ref
 from tasks.verification.results import Found, Result, note
+from worker.configuration.field_mapping.compiled import Mapped, Values
 from worker.crypto import Keyring
-from worker.field_mapping.compiled import Mapped, Values
 
 LICENSE_STATUS: dict[str, LicenseVerificationStatus] = {
     "valid": "verified",

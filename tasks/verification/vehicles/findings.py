@@ -12,8 +12,8 @@ from models.vocabularies import VehicleVerificationStatus, VerificationStatus
 from tasks.verification.results import Discrepancy, Found, Result, note
 from tasks.verification.vehicles.answer import RESTRICTED, FoundVehicle, VehicleAnswer
 from tasks.verification.vehicles.question import OurVehicle, VehicleQuestion
+from worker.configuration.field_mapping.compiled import Mapped
 from worker.crypto import Keyring
-from worker.field_mapping.compiled import Mapped
 
 _VIN_LENGTH = 17
 _NAME_LENGTH = 50

@@ -9,8 +9,8 @@ from tests.conftest import DatabaseUrls
 from tests.tasks.rating.saved import file_plan, forget_jobs
 from worker.crypto import Keyring
 from worker.database import Database
-from worker.engine import Engine
 from worker.job import Surroundings
+from worker.process.engine import Engine
 from worker.settings import Settings
 
 

@@ -11,8 +11,8 @@ from tasks.rating import task
 from tests.migrations.rows import insert
 from tests.tasks.rating.filed import STEPS, rounding
 from worker.database import Database
-from worker.engine import Engine
 from worker.job import Kind
+from worker.process.engine import Engine
 
 KINDS: dict[str, Kind] = {
     kind.name: kind for kind in (task.recalculate, task.recalculate_many, task.recalculate_range, task.follow_dates)

@@ -29,9 +29,9 @@ from tests.tasks.rating.filed import rounding
 from worker.crypto import Keyring
 from worker.database import Database
 from worker.dev.embedded import EmbeddedServers
-from worker.engine import Engine
 from worker.job import Kind, Surroundings
 from worker.outcomes import Done, Outcome
+from worker.process.engine import Engine
 from worker.settings import Settings
 
 COVERAGES = ("BI", "COLL", "PD")

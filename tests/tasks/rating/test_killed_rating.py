@@ -11,9 +11,9 @@ import pytest
 from tests.chaos.workers import celery_worker
 from tests.tasks.rating.saved import add_quotes, jobs, quote_of, written
 from tests.waiting import until
-from worker.control import cancel, retry
 from worker.database import Database
 from worker.enqueue import enqueue_recalculations
+from worker.operating.control import cancel, retry
 from worker.settings import Settings
 
 pytestmark = [pytest.mark.kills, pytest.mark.timeout(180)]

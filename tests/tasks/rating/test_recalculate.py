@@ -14,9 +14,9 @@ from tests.migrations import rows
 from tests.migrations.rows import insert
 from tests.tasks.rating.saved import add_quote, file_plan, file_rates, jobs, quote_of, run_due
 from worker.database import Database
-from worker.engine import Engine
 from worker.enqueue import enqueue_recalculation
 from worker.errors import BadRequest
+from worker.process.engine import Engine
 
 ONE = "rating.recalculate"
 

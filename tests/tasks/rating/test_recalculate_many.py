@@ -20,11 +20,11 @@ from tests.tasks.rating.saved import (
     run_due,
     written,
 )
-from worker.control import cancel, retry
 from worker.database import Database
-from worker.engine import Engine
 from worker.enqueue import enqueue_recalculations
 from worker.errors import BadRequest
+from worker.operating.control import cancel, retry
+from worker.process.engine import Engine
 
 MANY, RANGE = "rating.recalculate_many", "rating.recalculate_range"
 

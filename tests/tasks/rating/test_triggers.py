@@ -10,10 +10,10 @@ import pytest
 from tests.conftest import DatabaseUrls
 from tests.migrations.rows import insert
 from tests.tasks.rating.saved import add_quote, file_plan, file_rates, forget_jobs, jobs, quote_of, run_all, run_due
+from worker.configuration.rates import activate_rating
 from worker.database import Database
-from worker.engine import Engine
 from worker.errors import BadRequest
-from worker.rates import activate_rating
+from worker.process.engine import Engine
 
 MANY, DATES = "rating.recalculate_many", "rating.follow_dates"
 TODAY = "SELECT (now() AT TIME ZONE 'UTC')::date"

@@ -13,7 +13,8 @@ from sqlalchemy import text
 from tasks.verification.drivers.question import DriverQuestion
 from tests.tasks.verification.test_sharing import LEASE, Platform, platform
 from tests.tasks.verification.test_store import answered, report
-from worker import control, ledger
+from worker import ledger
+from worker.operating import control
 from worker.outcomes import Cancelled, GiveUp, Retry, Snooze
 
 __all__ = ["platform"]  # a fixture

@@ -10,7 +10,7 @@ from tests.tasks.verification.system import BY_SCENARIO, DRIVERS, System, matche
 from tests.waiting import in_thread, until
 from worker.crypto import Place
 from worker.errors import BadRequest
-from worker.household import accept_household_member, decline_household_member
+from worker.operating.household import accept_household_member, decline_household_member
 
 
 def test_a_household_has_a_result_a_member_and_offers_the_unknown_ones(system: System) -> None:

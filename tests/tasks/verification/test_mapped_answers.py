@@ -2,8 +2,8 @@
 
 from models.users import SYSTEM_USER_ID
 from tests.tasks.verification.system import BY_SCENARIO, DRIVERS, VEHICLES, System, matches
-from worker.field_mapping import nodes, versions
-from worker.integrations import scope_of
+from worker.configuration.field_mapping import nodes, versions
+from worker.configuration.integrations import scope_of
 from worker.permissions import Actor
 
 SYSTEM = Actor(SYSTEM_USER_ID)

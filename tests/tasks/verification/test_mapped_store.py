@@ -25,11 +25,11 @@ from tests.tasks.verification.factories import (
 from tests.tasks.verification.test_store import report
 from tests.waiting import in_thread, until
 from tests.worker.integration_rows import add_producer, add_program, integration
+from worker.configuration.field_mapping import nodes, versions
 from worker.crypto import Keyring
 from worker.database import Database
 from worker.dev.sandbox.personas import BY_LICENSE
 from worker.enqueue import enqueue_verification
-from worker.field_mapping import nodes, versions
 from worker.job import Finished, Job
 from worker.outcomes import Done
 from worker.permissions import Actor, Scope

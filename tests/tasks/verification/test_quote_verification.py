@@ -11,9 +11,9 @@ from tasks.verification.task import verify
 from tests.tasks.verification.factories import insert_quote
 from tests.tasks.verification.system import BY_SCENARIO, CRIMINAL, DRIVERS, System
 from tests.waiting import until
-from worker.engine import Engine
 from worker.errors import BadRequest
 from worker.job import Surroundings
+from worker.process.engine import Engine
 from worker.quote_verification import EnqueuedQuoteVerification, enqueue_quote_verification
 from worker.settings import Settings
 

@@ -13,8 +13,8 @@ from tasks.verification.drivers.findings import Findings, findings
 from tasks.verification.question import Subject
 from tasks.verification.scrutiny import LENIENT, Scrutiny
 from tests.tasks.verification.factories import answer_about, make_question, parsed
-from worker.field_mapping.compiled import Row, compile_map
-from worker.field_mapping.targets import Target
+from worker.configuration.field_mapping.compiled import Row, compile_map
+from worker.configuration.field_mapping.targets import Target
 
 NUMBER = "TX00000001"
 QUESTION = make_question()

@@ -16,7 +16,6 @@ from uuid import UUID
 from redis import Redis
 from sqlalchemy import text
 
-from worker import control
 from worker.crypto import Keyring
 from worker.database import Database
 from worker.dev.demo.households import add_drivers
@@ -25,6 +24,7 @@ from worker.dev.leaks.canaries import Search, disguised, values_of, word
 from worker.dev.sandbox.personas import PERSONAS, Address, Persona
 from worker.enqueue import enqueue_verification
 from worker.errors import BadRequest
+from worker.operating import control
 from worker.settings import Settings
 
 
