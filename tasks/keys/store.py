@@ -14,8 +14,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from models import Base
 from models.facts import is_encrypted
 from worker.crypto import Keyring, Place, Undecipherable
-from worker.maintenance import Order
-from worker.stages import Batch, Plan, Problem
+from worker.maintenance.order import Order
+from worker.maintenance.stages import Batch, Plan, Problem
 
 SECRET = "$enc"  # noqa: S105 - the key of a leaf that holds one
 

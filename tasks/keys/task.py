@@ -3,20 +3,21 @@
 from datetime import timedelta
 
 from tasks.keys import store
-from worker import maintenance
 from worker.job import job
-from worker.maintenance import Maintenance, Order
+from worker.maintenance import kind
+from worker.maintenance.kind import Maintenance
+from worker.maintenance.order import Order
+from worker.maintenance.stages import Tally
 from worker.outcomes import Outcome
-from worker.stages import Tally
 
 
 @job(
     "keys.rotate",
     queue="maintenance",
     deadline_s=3600,
-    load=maintenance.load,
-    save=maintenance.save,
-    opens=maintenance.opens,
+    load=kind.load,
+    save=kind.save,
+    opens=kind.opens,
 )
 async def rotate(order: Order, resource: Maintenance) -> Outcome[Tally]:
     """Encrypt with the first key what older ones encrypt. Safe to run at any time, under load, and again."""

@@ -17,8 +17,8 @@ from tasks.masking.documents import UNKNOWN, Masker
 from tasks.masking.exact_json import dump, parse
 from tasks.masking.rules import Rule, RuleSet, problem_of
 from worker.crypto import Keyring
-from worker.maintenance import Order
-from worker.stages import Batch, Plan, Problem, Stage
+from worker.maintenance.order import Order
+from worker.maintenance.stages import Batch, Plan, Problem, Stage
 
 REQUESTS = "integration_request"
 RESULTS = "integration_verification_result"

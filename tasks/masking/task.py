@@ -3,20 +3,21 @@
 from datetime import timedelta
 
 from tasks.masking import store
-from worker import maintenance
 from worker.job import job
-from worker.maintenance import Maintenance, Order
+from worker.maintenance import kind
+from worker.maintenance.kind import Maintenance
+from worker.maintenance.order import Order
+from worker.maintenance.stages import Tally
 from worker.outcomes import Outcome
-from worker.stages import Tally
 
 
 @job(
     "masking.sweep",
     queue="maintenance",
     deadline_s=3600,
-    load=maintenance.load,
-    save=maintenance.save,
-    opens=maintenance.opens,
+    load=kind.load,
+    save=kind.save,
+    opens=kind.opens,
 )
 async def sweep(order: Order, resource: Maintenance) -> Outcome[Tally]:
     """Mask what is older than `mask_after_days` and no legal hold protects. Safe to run at any time."""

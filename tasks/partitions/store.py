@@ -10,8 +10,8 @@ from sqlalchemy import Connection, text
 from tasks.partitions.months import months_over, months_to_ensure, watched_month
 from worker.enqueue import enqueue
 from worker.job import declared
-from worker.maintenance import Order
-from worker.stages import Batch, Plan, Problem
+from worker.maintenance.order import Order
+from worker.maintenance.stages import Batch, Plan, Problem
 
 _KEPT_AT_LEAST_DAYS = 365  # as the function that retires a month has it
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from worker.stages import Batch
+from worker.maintenance.stages import Batch
 
 
 @dataclass(frozen=True, slots=True)

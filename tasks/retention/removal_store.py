@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from tasks.retention.plan import Blocker, Dependent, Removal, removable
-from worker.stages import Batch
+from worker.maintenance.stages import Batch
 
 
 @dataclass(frozen=True, slots=True)

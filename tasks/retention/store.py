@@ -13,11 +13,11 @@ from models.users import SYSTEM_USER_ID
 from tasks.retention.plan import Policy, Reference, Removal, is_too_much, removals
 from tasks.retention.quotes_store import ExpiredQuotes
 from tasks.retention.removal_store import Key, OverdueRows
-from worker import maintenance
 from worker.job import Finished
-from worker.maintenance import Order
+from worker.maintenance import kind
+from worker.maintenance.order import Order
+from worker.maintenance.stages import Plan, Problem, Stage
 from worker.outcomes import Cancelled, Done, Expired, GiveUp
-from worker.stages import Plan, Problem, Stage
 
 _FEW = 1000
 """So many rows may go whatever their share: most of a small table may be overdue."""
@@ -182,7 +182,7 @@ def save(connection: Connection, finished: Sequence[Finished]) -> None:
             connection.execute(_RECORD_DRY_RUN, values)
         else:
             connection.execute(_END_RUN, values)
-    maintenance.save(connection, finished)
+    kind.save(connection, finished)
 
 
 def _state(outcome: object) -> str | None:

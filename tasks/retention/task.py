@@ -3,20 +3,21 @@
 from datetime import timedelta
 
 from tasks.retention import store
-from worker import maintenance
 from worker.job import job
-from worker.maintenance import Maintenance, Order
+from worker.maintenance import kind
+from worker.maintenance.kind import Maintenance
+from worker.maintenance.order import Order
+from worker.maintenance.stages import Tally
 from worker.outcomes import Outcome
-from worker.stages import Tally
 
 
 @job(
     "retention.sweep",
     queue="maintenance",
     deadline_s=3600,
-    load=maintenance.load,
+    load=kind.load,
     save=store.save,
-    opens=maintenance.opens,
+    opens=kind.opens,
 )
 async def sweep(order: Order, resource: Maintenance) -> Outcome[Tally]:
     """Remove what `data_retention_policies` say is overdue and no legal hold protects. Safe to run at any time."""

@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from worker.audit import Deed, audit_all
-from worker.maintenance import Order
-from worker.stages import Batch, Plan
+from worker.maintenance.order import Order
+from worker.maintenance.stages import Batch, Plan
 
 
 def plan(_connection: Connection, _order: Order) -> Plan:

@@ -62,7 +62,7 @@ def _kind(name: str) -> "Kind":
 
     from worker.app import TASK_MODULES
     from worker.errors import BadRequest
-    from worker.maintenance import maintenance_kinds
+    from worker.maintenance.kind import maintenance_kinds
 
     for module in TASK_MODULES:
         import_module(module)

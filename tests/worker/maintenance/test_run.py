@@ -15,18 +15,19 @@ from tests.conftest import DatabaseUrls
 from tests.waiting import in_thread, until
 from tests.worker.asking import change, events, job
 from tests.worker.test_audit import trail
-from worker import maintenance
 from worker.crypto import Keyring
 from worker.database import Database
 from worker.enqueue import enqueue
 from worker.job import Kind, Surroundings
 from worker.ledger import Held
-from worker.maintenance import Maintenance, Order
+from worker.maintenance import kind
+from worker.maintenance.kind import Maintenance
+from worker.maintenance.order import Order
+from worker.maintenance.stages import Batch, Plan, Problem, Tally
 from worker.operating import control
 from worker.outcomes import Outcome
 from worker.process.engine import Engine
 from worker.settings import Settings
-from worker.stages import Batch, Plan, Problem, Tally
 
 ROWS = 25
 
@@ -78,7 +79,7 @@ class Piles:
             )
 
         return Kind(
-            "test.mark", "maintenance", act, maintenance.load, maintenance.save, 60, opens=maintenance.opens,
+            "test.mark", "maintenance", act, kind.load, kind.save, 60, opens=kind.opens,
             backoff=lambda _: timedelta(0),
         )  # fmt: skip
 

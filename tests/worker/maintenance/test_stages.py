@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.stages import GOAL_S, Batch, Tally, next_limit, taken_up
+from worker.maintenance.stages import GOAL_S, Batch, Tally, next_limit, taken_up
 
 
 @given(st.integers(1, 50_000), st.integers(1, 50_000), st.floats(0, 100))

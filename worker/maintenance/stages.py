@@ -1,7 +1,7 @@
 """What maintenance is made of: stages of bounded batches, and the tally of what they have done.
 
 A stage is one kind of change to many rows. It knows how to do the next batch and where the following one begins;
-when to commit, to rest or to stop is decided elsewhere (`worker.maintenance`). Nothing here touches the world.
+when to commit, to rest or to stop is decided elsewhere (`worker.maintenance.run`). Nothing here touches the world.
 """
 
 from collections.abc import Mapping, Sequence
