@@ -33,11 +33,11 @@ def _statement(table: Table) -> TextClause:
         WITH given AS (
             SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (id bigint, data jsonb)
         ), locked AS (
-            SELECT id FROM {table.name} WHERE id IN (SELECT id FROM given) ORDER BY id FOR NO KEY UPDATE
+            SELECT id FROM {table.name} WHERE id = ANY(ARRAY(SELECT id FROM given)) ORDER BY id FOR NO KEY UPDATE
         )
         UPDATE {table.name} SET {settings}, updated_by = :user
-        FROM given JOIN locked USING (id)
-        WHERE {table.name}.id = given.id
+        FROM given
+        WHERE {table.name}.id = given.id AND {table.name}.id = ANY(ARRAY(SELECT id FROM locked))
           AND NOT to_jsonb({table.name}) @> given.data
         """  # noqa: S608 - the models' own names
     )

@@ -55,8 +55,10 @@ _BECOME_ASKER = text(
     WITH given AS (
         SELECT DISTINCT ON (tenant, question) given.*
         FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (id bigint, tenant text, question text)
-        LEFT JOIN asked_question AS known USING (tenant, question)
-        ORDER BY tenant, question, given.id = ANY(:forced) DESC, coalesce(known.asker = given.id, false) DESC, given.id
+        ORDER BY tenant, question, given.id = ANY(:forced) DESC, coalesce((
+            SELECT known.asker = given.id FROM asked_question AS known
+            WHERE known.tenant = given.tenant AND known.question = given.question
+        ), false) DESC, given.id
     )
     INSERT INTO asked_question AS known (tenant, question, asker, open_until)
     SELECT tenant, question, id, now() + interval '5 minutes' FROM given ORDER BY tenant, question

@@ -88,14 +88,13 @@ _SAVE_DRIVERS = text(
         SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb))
             AS given (id bigint, source text, status text, confidence numeric, external_id text)
     ), locked AS (
-        SELECT id FROM driver WHERE id IN (SELECT id FROM given) ORDER BY id FOR NO KEY UPDATE
+        SELECT id FROM driver WHERE id = ANY(ARRAY(SELECT id FROM given)) ORDER BY id FOR NO KEY UPDATE
     )
     UPDATE driver SET
         external_verification_status = given.status, last_verification_date = now(),
         verification_source = given.source, verification_confidence = given.confidence,
         external_driver_id = coalesce(given.external_id, external_driver_id), updated_by = :user
-    FROM given JOIN locked USING (id)
-    WHERE driver.id = given.id
+    FROM given WHERE driver.id = given.id AND driver.id = ANY(ARRAY(SELECT id FROM locked))
     """
 )
 
@@ -105,14 +104,13 @@ _SAVE_LICENSES = text(
         SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb))
             AS given (id bigint, source text, status text, external_status text, notes text)
     ), locked AS (
-        SELECT id FROM license WHERE id IN (SELECT id FROM given) ORDER BY id FOR NO KEY UPDATE
+        SELECT id FROM license WHERE id = ANY(ARRAY(SELECT id FROM given)) ORDER BY id FOR NO KEY UPDATE
     )
     UPDATE license SET
         external_verification_status = given.status, last_verification_date = now(),
         verification_source = given.source, external_license_status = given.external_status,
         verification_notes = given.notes, updated_by = :user
-    FROM given JOIN locked USING (id)
-    WHERE license.id = given.id
+    FROM given WHERE license.id = given.id AND license.id = ANY(ARRAY(SELECT id FROM locked))
     """
 )
 
@@ -122,13 +120,12 @@ _SAVE_ADDRESSES = text(
         SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb))
             AS given (id bigint, source text, confidence numeric, validation text)
     ), locked AS (
-        SELECT id FROM address WHERE id IN (SELECT id FROM given) ORDER BY id FOR NO KEY UPDATE
+        SELECT id FROM address WHERE id = ANY(ARRAY(SELECT id FROM given)) ORDER BY id FOR NO KEY UPDATE
     )
     UPDATE address SET
         standardized_by_source = given.source, standardization_confidence = given.confidence,
         delivery_point_validation = given.validation, last_standardization_date = now(), updated_by = :user
-    FROM given JOIN locked USING (id)
-    WHERE address.id = given.id
+    FROM given WHERE address.id = given.id AND address.id = ANY(ARRAY(SELECT id FROM locked))
     """
 )
 

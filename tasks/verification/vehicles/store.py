@@ -38,14 +38,13 @@ _SAVE_VEHICLES = text(
         SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (
             id bigint, source text, status text, flags jsonb, vin text, model_year integer, make text, model text)
     ), locked AS (
-        SELECT id FROM vehicle WHERE id IN (SELECT id FROM given) ORDER BY id FOR NO KEY UPDATE
+        SELECT id FROM vehicle WHERE id = ANY(ARRAY(SELECT id FROM given)) ORDER BY id FOR NO KEY UPDATE
     )
     UPDATE vehicle SET
         external_verification_status = given.status, last_verification_date = now(),
         verification_source = given.source, title_flags = coalesce(nullif(given.flags, 'null'), title_flags),
         vin = coalesce(vehicle.vin, given.vin), model_year = coalesce(vehicle.model_year, given.model_year),
         make = coalesce(vehicle.make, given.make), model = coalesce(vehicle.model, given.model), updated_by = :user
-    FROM given JOIN locked USING (id)
-    WHERE vehicle.id = given.id
+    FROM given WHERE vehicle.id = given.id AND vehicle.id = ANY(ARRAY(SELECT id FROM locked))
     """
 )
