@@ -22,6 +22,7 @@ from worker.errors import Misconfigured
 from worker.job import Kind, declared
 from worker.keys import check_keys
 from worker.process import redis_reconnect
+from worker.process.health import WorkerHealth
 from worker.process.runtime import Runtime
 from worker.settings import load_settings
 
@@ -41,6 +42,7 @@ redis_reconnect.mend()
 app = Celery("integration_worker")
 app.conf.update(celery_configuration(load_settings().celery_broker_url))
 
+_health = WorkerHealth()
 _runtime: Runtime | None = None
 _building = threading.Lock()
 
@@ -89,13 +91,21 @@ def _look_at_keys(**_: Any) -> None:
 @signals.worker_ready.connect
 def _start(sender: Any, **_: Any) -> None:
     """Dispatch without waiting for a first hint. A prefork parent runs no jobs: its children do the same below."""
-    if not isinstance(sender.pool, PreforkPool):
-        runtime()
+    if isinstance(sender.pool, PreforkPool):
+        _health.of_children(load_settings())
+    else:
+        _health.of_process(load_settings(), runtime())
+
+
+@signals.worker_init.connect
+def _prepare_forks(sender: Any, **_: Any) -> None:
+    if issubclass(sender.pool_cls, PreforkPool):
+        _health.before_forks()
 
 
 @signals.worker_process_init.connect
 def _start_child(**_: Any) -> None:
-    runtime()
+    _health.of_child(runtime())
 
 
 @signals.worker_shutting_down.connect
@@ -104,8 +114,13 @@ def _stop(**_: Any) -> None:
         _runtime.stop()
 
 
-@signals.worker_shutdown.connect
 @signals.worker_process_shutdown.connect
 def _close(**_: Any) -> None:
     if _runtime is not None:
         _runtime.close()
+
+
+@signals.worker_shutdown.connect
+def _close_worker(**_: Any) -> None:
+    _close()
+    _health.close()

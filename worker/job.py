@@ -19,6 +19,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from worker.crypto import Keyring
+from worker.metrics import Metrics
 from worker.outcomes import Outcome
 from worker.settings import Settings
 
@@ -41,6 +42,8 @@ class Job:
     """Until `deadline_at`, by the database's clock at the claim."""
 
     batch_id: UUID | None = None
+    waited_s: float = 0
+    """How long it had been due when it was claimed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,9 @@ class Surroundings:
     keyring: Keyring
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the process is told to end: long work comes to a halt at its next good moment."""
+
+    metrics: Metrics = field(default_factory=Metrics)
+    """Of this process: a kind counts there what only it knows."""
 
 
 Opens = Callable[[Surroundings], AbstractAsyncContextManager[Any]]

@@ -90,6 +90,12 @@ class Settings(DatabaseSettings):
     metrics_token: SecretStr | None = Field(None, min_length=16)
     """Who shows it may read the API's /metrics. Not set: this machine only."""
 
+    health_port: str | None = Field(None, pattern=r"^[0-9]{1,5}(-[0-9]{1,5})?$")
+    """Where a worker or beat tells how it is: a port, or a range (9101-9110) of which it takes the first free one."""
+
+    health_host: str = "127.0.0.1"
+    """The address it listens on."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] = "console"
 
@@ -99,6 +105,13 @@ class Settings(DatabaseSettings):
         if _scheme(url) not in ("redis", "rediss", "unix"):
             raise ValueError("must begin with redis://, rediss:// or unix://")
         return url
+
+    @field_validator("health_port")
+    @classmethod
+    def _is_port_or_range(cls, ports: str | None) -> str | None:
+        if ports is not None and not (_ports(ports) and _ports(ports).start > 0 and _ports(ports).stop <= 65536):
+            raise ValueError("must be a port or a range of ports, such as 9101 or 9101-9110")
+        return ports
 
     @model_validator(mode="after")
     def _lease_outlives_renewal(self) -> Self:
@@ -121,8 +134,18 @@ class Settings(DatabaseSettings):
         return unquote(application) if application and application != owner else None
 
     @property
+    def health_ports(self) -> range:
+        """The ports of WORKER_HEALTH_PORT; none where it is not set."""
+        return range(0) if self.health_port is None else _ports(self.health_port)
+
+    @property
     def celery_broker_url(self) -> str:
         return (self.broker_url or self.redis_url).get_secret_value()
+
+
+def _ports(described: str) -> range:
+    first, _, last = described.partition("-")
+    return range(int(first), int(last or first) + 1)
 
 
 def _scheme(url: SecretStr) -> str:

@@ -21,6 +21,11 @@ class Verdict:
     message: str | None = None
     waiting_for: str | None = None
 
+    @property
+    def outcome(self) -> str:
+        """How the run ended, in a word: done, retry, snooze, failed, expired or cancelled."""
+        return self.state if self.wait is None else "retry" if self.event == "retried" else "snooze"
+
 
 def last_word(job: Job, outcome: Outcome[Any]) -> Outcome[Any]:
     """The outcome, except that the error which spends the last attempt is the end of the job."""

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -26,6 +27,10 @@ from tasks.verification.token import Token
 from tasks.verification.token_store import TokenStore
 from worker.crypto import Keyring
 from worker.job import Surroundings
+from worker.metrics import Metrics
+
+KIND = "verification.verify"
+"""Whose phases the metrics of calls are."""
 
 REDIS_TIMEOUT_S = 1.0
 FOR_TOKENS = 8
@@ -59,7 +64,10 @@ class Call:
 class Provider:
     """What `act` works with; one object in each event loop. `sandbox` is the line for calls of that environment."""
 
-    def __init__(self, line: Line, sandbox: Line, tokens: TokenStore, gate: Gate, keyring: Keyring) -> None:
+    def __init__(
+        self, line: Line, sandbox: Line, tokens: TokenStore, gate: Gate, keyring: Keyring, metrics: Metrics
+    ) -> None:
+        self.metrics = metrics
         self._line = line
         self._sandbox = sandbox
         self._tokens = tokens
@@ -76,7 +84,7 @@ class Provider:
     ) -> Exchange:
         """Ends within `timeout_s`, renewal of a refused token included; never raises."""
         started = _now()
-        calls = _Calls(self._sandbox if is_sandbox else self._line, self._tokens)
+        calls = _Calls(self._sandbox if is_sandbox else self._line, self._tokens, self.metrics)
         try:
             async with asyncio.timeout(timeout_s):
                 exchange = await calls.signed(call, credentials, timeout_s)
@@ -91,6 +99,7 @@ class _Calls:
 
     _line: Line
     _tokens: TokenStore
+    _metrics: Metrics
     sent: int = 0
 
     async def signed(self, call: Call, credentials: Credentials, timeout_s: float) -> Exchange:
@@ -106,7 +115,9 @@ class _Calls:
     async def _with_token(
         self, call: Call, credentials: ClientCredentials, timeout_s: float
     ) -> tuple[Exchange, Token | None]:
+        started = _now()
         fetched = await self._tokens.get(credentials.cache_key, lambda: self._fetch(credentials, timeout_s))
+        self._metrics.took(KIND, "token", _now() - started)
         if not isinstance(fetched, Token):
             return Exchange(Reading(fetched, problem=_problem(fetched, credentials.token_url))), None
         return await self._ask(call, "Authorization", f"Bearer {fetched.value}"), fetched
@@ -120,6 +131,7 @@ class _Calls:
         else:
             headers["Content-Type"] = "application/json"
             raw = await self._line.send("POST", call.url, headers=headers, content=call.body)
+        self._metrics.took(KIND, "provider", _now() - started)
         time_ms = _ms_since(started)
         if isinstance(raw, Trouble):
             self.sent -= raw in NEVER_SENT
@@ -145,7 +157,7 @@ class _Calls:
 @asynccontextmanager
 async def open_provider(surroundings: Surroundings, rules: Rules = RULES) -> AsyncIterator[Provider]:
     """Connections for one event loop: to providers, and to what all processes share about them."""
-    settings, keyring = surroundings.settings, surroundings.keyring
+    settings, keyring, metrics = surroundings.settings, surroundings.keyring, surroundings.metrics
     redis = Redis.from_url(
         settings.redis_url.get_secret_value(),
         socket_timeout=REDIS_TIMEOUT_S,
@@ -157,12 +169,13 @@ async def open_provider(surroundings: Surroundings, rules: Rules = RULES) -> Asy
     strict = AddressRules(settings.extra_provider_ports or ())
     lenient = AddressRules(strict.ports, is_private_allowed=settings.allow_private_providers)
     connections = settings.calls_in_flight + FOR_TOKENS
+    connected = partial(metrics.took, KIND, "connect")
     async with AsyncExitStack() as stack:
         stack.push_async_callback(redis.aclose)
-        line = await stack.enter_async_context(open_line(connections, strict))
-        sandbox = await stack.enter_async_context(open_line(connections, lenient))
+        line = await stack.enter_async_context(open_line(connections, strict, connected))
+        sandbox = await stack.enter_async_context(open_line(connections, lenient, connected))
         stack.push_async_callback(tokens.close)
-        yield Provider(line, sandbox, tokens, gate, keyring)
+        yield Provider(line, sandbox, tokens, gate, keyring, metrics)
 
 
 def _problem(event: Event, url: str) -> str:

@@ -6,10 +6,12 @@ the CPU. A host is resolved once, checked, and the connection goes to what was c
 
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import aiohttp
@@ -59,9 +61,16 @@ class Line:
 
 @asynccontextmanager
 async def open_line(
-    connections: int, rules: AddressRules, names: aiohttp.abc.AbstractResolver | None = None
+    connections: int,
+    rules: AddressRules,
+    connected: Callable[[float], None] = lambda _: None,
+    *,
+    names: aiohttp.abc.AbstractResolver | None = None,
 ) -> AsyncIterator[Line]:
-    """A pool of connections that reach no address but those the rules allow. `names` is by default the system's."""
+    """A pool of connections that reach no address but those the rules allow. `names` is by default the system's.
+
+    `connected` hears of each new connection how many seconds it took, from the look at its name to the end of TLS.
+    """
     context = httpx2.create_ssl_context(trust_env=False)
     connector = aiohttp.TCPConnector(
         limit=connections,
@@ -71,7 +80,9 @@ async def open_line(
         resolver=GuardedResolver(names or aiohttp.ThreadedResolver(), rules),
         socket_factory=_guarded_socket(rules),
     )
-    session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    session = aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[_stopwatch(connected)]
+    )
     client = httpx2.AsyncClient(
         transport=AiohttpTransport(verify=context, trust_env=False, client=session),
         # No cookie is kept: it would travel from one tenant's call to the next. aiohttp has a jar of its own, above.
@@ -100,6 +111,21 @@ class GuardedResolver(aiohttp.abc.AbstractResolver):
 
     async def close(self) -> None:
         await self._names.close()
+
+
+def _stopwatch(connected: Callable[[float], None]) -> aiohttp.TraceConfig:
+    """Times the making of connections."""
+
+    async def begin(_: aiohttp.ClientSession, watch: SimpleNamespace, __: Any) -> None:
+        watch.began = time.monotonic()
+
+    async def end(_: aiohttp.ClientSession, watch: SimpleNamespace, __: Any) -> None:
+        connected(time.monotonic() - watch.began)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_start.append(begin)
+    trace.on_connection_create_end.append(end)
+    return trace
 
 
 def _guarded_socket(rules: AddressRules) -> Callable[[aiohttp.AddrInfoType], socket.socket]:

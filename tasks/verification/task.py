@@ -14,7 +14,7 @@ from tasks.verification import backoff, sharing
 from tasks.verification.address import host_of
 from tasks.verification.apis import APIS
 from tasks.verification.classify import Meaning, Status, Verdict, classify
-from tasks.verification.client import Call, Exchange, Provider, open_provider
+from tasks.verification.client import KIND, Call, Exchange, Provider, open_provider
 from tasks.verification.credentials import Credentials, read_credentials
 from tasks.verification.gate import Closed, Ending, Visit, ending_of, is_about_account
 from tasks.verification.pending import GIVEN_UP_AFTER_S, look_again_s
@@ -150,7 +150,9 @@ class _Run:
         progress = self._progress if self._last is None else self._progress.after(self._last.verdict)
         account, gate = self._question.account, self._provider.gate
         visit = self._visit(is_first=progress.retries == 0)
+        began = self._elapsed_s()
         leave = await gate.enter(visit, backoff.patience_s(self.left_s(), account.timeout_s))
+        self._provider.metrics.took(KIND, "limit", self._elapsed_s() - began)
         if isinstance(leave, Closed):
             raise _NotNow(leave)
         self._progress = progress
@@ -168,6 +170,7 @@ class _Run:
         self._question.tally.end(exchange.calls)
         event = exchange.reading.event
         verdict = classify(event)
+        self._provider.metrics.called(account.integration_code, verdict.code)
         may_be_repeated = progress.allows_retry(verdict, account.retry_attempts)
         header = event.retry_after if isinstance(event, Status) else None
         retry_after_s = backoff.parse_retry_after(header, datetime.now(UTC))

@@ -12,9 +12,10 @@ from pydantic import BaseModel
 from worker.api import batch, docs, jobs, metrics, oauth, openapi, problems, quotes, raw, verifications
 from worker.api.envelope import Envelope
 from worker.api.hinting import Hinting
-from worker.api.readiness import Readiness
 from worker.api.waiting import Waiting
 from worker.database import Database
+from worker.health.access import metrics_token
+from worker.health.readiness import Readiness
 from worker.settings import Settings, load_settings
 
 
@@ -36,18 +37,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         readiness, database = Readiness(settings), Database(settings)
         hinting = Hinting(database)
-        measures.watch(database)
+        measures.watch(database, settings)
         try:
             yield {
                 "readiness": readiness,
                 "database": database,
                 "hinting": hinting,
                 "waiting": Waiting(database),
-                "metrics_token": settings.metrics_token.get_secret_value() if settings.metrics_token else None,
+                "metrics_token": metrics_token(settings),
                 "hashing": asyncio.Semaphore(oauth.HASHES_AT_ONCE),
             }
         finally:
             readiness.close()
+            measures.close()
             hinting.close()
             database.close()
 

@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from ipaddress import ip_address
-from secrets import compare_digest
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -23,6 +21,8 @@ from worker.api import problems
 from worker.api.system_metrics import SystemCollector
 from worker.database import Database
 from worker.errors import BadRequest
+from worker.health.access import REFUSED, may_read
+from worker.settings import Settings
 
 router = APIRouter(tags=["health"])
 
@@ -49,14 +49,20 @@ class Metrics:
         )  # fmt: skip
 
         self._database: Database | None = None
+        self._system: SystemCollector | None = None
         for name, count in (("in_use", QueuePool.checkedout), ("max", QueuePool.size)):
             gauge = Gauge(f"worker_api_database_connections_{name}", "Of this process.", registry=self._registry)
             gauge.set_function(partial(self._of_the_pool, count))
 
-    def watch(self, database: Database) -> None:
-        """Tell of this pool's connections, and of what is in the database, from now on."""
+    def watch(self, database: Database, settings: Settings) -> None:
+        """Tell of this pool's connections, and of the whole system, from now on."""
         self._database = database
-        self._registry.register(SystemCollector(database))
+        self._system = SystemCollector(database, settings)
+        self._registry.register(self._system)
+
+    def close(self) -> None:
+        if self._system is not None:
+            self._system.close()
 
     def _of_the_pool(self, count: Callable[[QueuePool], int]) -> float:
         pool = self._database.engine.pool if self._database is not None else None  # another after each outage
@@ -126,20 +132,8 @@ def metrics_of(request: Request) -> Metrics:
     },
 )
 def get_metrics(request: Request) -> Response:
-    """What this process did since it was started, budgets, and the clock's missed runs, for Prometheus."""
-    if not _may_ask(request):
-        raise HTTPException(403, "this is for the machine's own monitoring; see WORKER_METRICS_TOKEN")
+    """What this process did since it was started, and how the whole system stands, for Prometheus."""
+    client = request.client.host if request.client is not None else None
+    if not may_read(request.state.metrics_token, client, request.headers):
+        raise HTTPException(403, REFUSED)
     return Response(metrics_of(request).text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-
-def _may_ask(request: Request) -> bool:
-    token: str | None = request.state.metrics_token
-    if token is not None:
-        shown = request.headers.get("authorization", "")
-        return compare_digest(shown.encode(), f"Bearer {token}".encode())
-    if request.client is None or {"forwarded", "x-forwarded-for"} & set(request.headers.keys()):
-        return False
-    try:
-        return ip_address(request.client.host).is_loopback
-    except ValueError:  # a Unix socket: who can open it is decided by its permissions, and it may be a proxy
-        return False

@@ -15,6 +15,7 @@ from celery.beat import Scheduler
 
 from worker.clock import slots
 from worker.clock.entries import Line, lines
+from worker.clock.health import BeatHealth
 from worker.clock.slots import Standing
 from worker.database import DATABASE_ERRORS, Database, is_outage
 from worker.errors import Misconfigured
@@ -33,14 +34,17 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
         except Misconfigured as error:
             raise SystemExit(f"beat: {error}") from None  # Celery would wrap the sentence in a traceback
         self._database = Database(load_settings())
+        self._health = BeatHealth(load_settings())
         self._told: dict[str, list[str]] = {}
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
         """Nothing to install: the clock is `beat_schedule.ENTRIES`."""
+        self._health.start()
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Ask for what is due and tell what has ended; gives the seconds until it is worth looking again."""
+        self._health.looked()
         try:
             now, standings = self._standings()
             for line in self._lines:
@@ -52,6 +56,7 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
         return min(float(self.max_interval), max(0.1, wait_s))
 
     def close(self) -> None:
+        self._health.close()
         self._database.close()
 
     def _standings(self) -> tuple[datetime, Mapping[str, Standing]]:

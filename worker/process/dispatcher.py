@@ -50,10 +50,10 @@ class Dispatcher:
         self._no_rescue_before = 0.0
         self._has_room = threading.Event()
         self._is_stopping = False
-        self._thread = VitalThread("dispatcher", self._loop)
+        self.thread = VitalThread("dispatcher", self._loop)
 
     def start(self) -> None:
-        self._thread.start()
+        self.thread.start()
 
     def wake(self) -> None:
         """There is room for more jobs; called often, so it does next to nothing."""
@@ -68,8 +68,8 @@ class Dispatcher:
     def close(self) -> None:
         """Stop, and wait for the round that is under way."""
         self.stop()
-        if self._thread.is_alive():
-            self._thread.join(timeout=10)
+        if self.thread.is_alive():
+            self.thread.join(timeout=10)
 
     def _loop(self) -> None:
         next_round = 0.0
@@ -87,6 +87,7 @@ class Dispatcher:
                 # Workers that were cut off renew their leases first, before anybody calls them dead.
                 self._no_rescue_before = time.monotonic() + self._renewal_s * 1.5
                 time.sleep(self._pause_s)
+            self.thread.made_round()
             time.sleep(_SHORTEST_PAUSE_S)
             self._has_room.wait(max(0.0, next_round - time.monotonic()))
 

@@ -48,6 +48,7 @@ class Engine:
     def __init__(self, database: Database, surroundings: Surroundings, *, on_room: Callable[[], None]) -> None:
         settings = surroundings.settings
         self.room = Room(settings.calls_in_flight)
+        self.metrics = surroundings.metrics
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
         self._database = database
         self._surroundings = surroundings
@@ -123,8 +124,12 @@ class Engine:
     async def _to_its_end(self, lane: Lane, run: Run) -> None:
         self._runs[run.job.id] = run
         try:
+            began = self._loop.time()
             finished = await run.to_its_end(lane.resource)
-            if finished is not None:
+            self.metrics.took(run.job.kind, "act", self._loop.time() - began)
+            if finished is None:
+                self.metrics.lost(run.job.kind)
+            else:
                 await lane.finishes.submit(finished)
         finally:
             del self._runs[run.job.id]
@@ -142,7 +147,9 @@ class Engine:
             if kind.name not in self._lanes:
                 settings = self._surroundings.settings
                 lease = timedelta(seconds=settings.lease_s)
-                transactions = Transactions(kind, self._database, self._executor, owner=self.owner, lease=lease)
+                transactions = Transactions(
+                    kind, self._database, self._executor, self.metrics, owner=self.owner, lease=lease
+                )
                 resource = kind.opens and await self._resources.enter_async_context(kind.opens(self._surroundings))
                 self._lanes[kind.name] = Lane(transactions, resource, settings, at_once=_TRANSACTIONS_AT_ONCE)
         return self._lanes[kind.name]

@@ -28,20 +28,21 @@ class LeaseRenewal:
         self._engine = engine
         self._presence = presence
         self._end = threading.Event()
-        self._thread = VitalThread("leases", self._loop)
+        self.thread = VitalThread("leases", self._loop)
 
     def start(self) -> None:
-        self._thread.start()
+        self.thread.start()
 
     def close(self) -> None:
         self._end.set()
-        self._thread.join(timeout=10)
+        self.thread.join(timeout=10)
 
     def _loop(self) -> None:
         self._presence.renew()
         pause_s = self._every_s
         while not self._end.wait(pause_s):
             pause_s = self._every_s if self._renew() else min(1.0, self._every_s)
+            self.thread.made_round()
             self._presence.renew()  # after the leases, which must not wait for it
         self._presence.remove()
 

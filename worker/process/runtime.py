@@ -4,12 +4,13 @@ Built once in each process that runs jobs, after the fork: connections and threa
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
 from worker.crypto import Keyring
 from worker.database import Database
+from worker.health.readiness import Readiness
 from worker.hints import Hints
 from worker.job import Surroundings
 from worker.process.dispatcher import Dispatcher
@@ -24,25 +25,53 @@ _SWITCH_INTERVAL_S = 0.0005
 """How long one thread may keep others from running Python. By default a transaction's thread waits 5 ms for the busy
 event loop after each answer of PostgreSQL; a tenth of that gave a process a fifth more jobs a second."""
 
+_SILENT_S = 120
+"""No round of a vital thread takes this long, whatever of the database's limits of time it meets."""
+
 
 class Runtime:
     """Runs the jobs of `queues` from its construction on, until `close`."""
 
     def __init__(self, settings: Settings, queues: Sequence[str]) -> None:
         keyring = Keyring.of(settings)
+        self._is_stopping = False
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._database = Database(settings)
         self._hints = Hints(settings.celery_broker_url)
-        self.engine = Engine(self._database, Surroundings(settings, keyring), on_room=self._wake)
+        surroundings = Surroundings(settings, keyring)
+        self.metrics = surroundings.metrics
+        self.engine = Engine(self._database, surroundings, on_room=self._wake)
+        self.metrics.watch_pool(self._database)
+        self.metrics.gauge("worker_jobs_in_flight", "Jobs of this process.", lambda: len(self.engine.running()))
+        self.metrics.gauge("worker_jobs_room", "As many it works on at most.", lambda: settings.calls_in_flight)
+        self._readiness = Readiness(settings)
         self._presence = Presence(self._database, self.engine, queues, calls_in_flight=settings.calls_in_flight)
         self._leases = LeaseRenewal(settings, self._database, self.engine, self._presence)
         self._dispatcher = Dispatcher(settings, self._database, self._hints, self.engine.room, queues)
+        self.metrics.gauge(
+            "worker_dispatcher_last_round_seconds", "How long ago.", lambda: self._dispatcher.thread.silent_s
+        )
         self._leases.start()
         self._dispatcher.start()
         _log.info("runtime.started", owner=self.engine.owner, queues=",".join(queues))
 
+    def stuck(self) -> Mapping[str, str]:
+        """What does not come forward here any more, by part; empty where all is well."""
+        threads = (self._dispatcher.thread, self._leases.thread)
+        return {
+            thread.name: f"it has made no round for {thread.silent_s:.0f} s"
+            for thread in threads
+            if thread.silent_s > _SILENT_S
+        }
+
+    def unready(self) -> Mapping[str, str]:
+        """Why no job would run here, by part; empty if it would."""
+        ending = {"worker": "it is ending"} if self._is_stopping else {}
+        return {**ending, **self._readiness.failing()}
+
     def stop(self) -> None:
         """Take nothing more; what runs may end. Safe in a signal handler."""
+        self._is_stopping = True
         self._dispatcher.stop()
         self.engine.stop()
         self._presence.end()
@@ -54,6 +83,7 @@ class Runtime:
         self._dispatcher.close()
         self._leases.close()
         self._hints.close()
+        self._readiness.close()
         self._database.close()
 
     def _wake(self) -> None:

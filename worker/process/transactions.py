@@ -6,6 +6,7 @@ waits for it: an answer that was paid for is not thrown away because PostgreSQL 
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from datetime import timedelta
@@ -17,9 +18,10 @@ import structlog
 from worker import ledger
 from worker.database import DATABASE_ERRORS, Database, is_outage
 from worker.job import Finished, Job, Kind
+from worker.metrics import Metrics
 from worker.outcomes import Cancelled, Expired, GiveUp, Outcome, Retry
 from worker.process.trace import where
-from worker.verdict import judge, last_word
+from worker.verdict import Verdict, judge, last_word
 
 _log = structlog.get_logger(__name__)
 _Result = TypeVar("_Result")
@@ -31,9 +33,12 @@ Claimed = tuple[Job, Any]
 class Transactions:
     """Claims and finishes of one kind, run in threads of `executor` so that the event loop never waits for SQL."""
 
-    def __init__(self, kind: Kind, database: Database, executor: Executor, *, owner: str, lease: timedelta) -> None:
+    def __init__(
+        self, kind: Kind, database: Database, executor: Executor, metrics: Metrics, *, owner: str, lease: timedelta
+    ) -> None:
         self._kind = kind
         self._database = database
+        self._metrics = metrics
         self._executor = executor
         self._owner = owner
         self._lease = lease
@@ -85,11 +90,13 @@ class Transactions:
         return await self._in_thread(lambda: self._finish_only(run))
 
     def _claim_and_load(self, ids: Sequence[UUID]) -> list[Claimed]:
+        began = time.monotonic()
         with self._database.transaction() as connection:
             jobs = ledger.claim(connection, ids, owner=self._owner, lease=self._lease)
             ended = {job.id: outcome for job in jobs if (outcome := ended_before_it_ran(job))}
             runnable = [job for job in jobs if job.id not in ended]
             inputs = self._kind.load(connection, runnable) if runnable else {}
+        self._metrics.claimed(self._kind.name, [job.waited_s for job in jobs], time.monotonic() - began)
         return [(job, ended.get(job.id) or inputs[job.id]) for job in jobs]
 
     def _claim_only(self, ids: Sequence[UUID], outcome: Outcome[Any]) -> list[Claimed]:
@@ -98,15 +105,29 @@ class Transactions:
         return [(job, outcome) for job in jobs]
 
     def _finish_and_save(self, runs: list[Finished]) -> set[UUID]:
+        began = time.monotonic()
+        verdicts = [(run.job, judge(run.job, run.outcome)) for run in runs]
         with self._database.transaction() as connection:
-            ours = ledger.finish(connection, [(run.job, judge(run.job, run.outcome)) for run in runs])
+            ours = ledger.finish(connection, verdicts)
             if kept := [run for run in runs if run.job.id in ours]:
                 self._kind.save(connection, kept)
+        self._count(verdicts, ours, began)
         return ours
 
     def _finish_only(self, run: Finished) -> set[UUID]:
+        began = time.monotonic()
+        verdicts = [(run.job, judge(run.job, run.outcome))]
         with self._database.transaction() as connection:
-            return ledger.finish(connection, [(run.job, judge(run.job, run.outcome))])
+            ours = ledger.finish(connection, verdicts)
+        self._count(verdicts, ours, began)
+        return ours
+
+    def _count(self, verdicts: Sequence[tuple[Job, Verdict]], ours: set[UUID], began: float) -> None:
+        save_s = time.monotonic() - began
+        ends = [(verdict.outcome, verdict.code) for job, verdict in verdicts if job.id in ours]
+        self._metrics.ended(self._kind.name, ends, save_s)
+        if lost := len(verdicts) - len(ours):
+            self._metrics.lost(self._kind.name, lost)
 
     async def _in_thread(self, transaction: Callable[[], _Result]) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._executor, transaction)

@@ -6,6 +6,7 @@ The alternative, a worker that looks alive and no longer renews leases or dispat
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 
 import structlog
@@ -21,6 +22,16 @@ class VitalThread(threading.Thread):
     def __init__(self, name: str, loop: Callable[[], None]) -> None:
         super().__init__(name=name, daemon=True)
         self._loop = loop
+        self._round_at = time.monotonic()
+
+    def made_round(self) -> None:
+        """Called by the loop each time round."""
+        self._round_at = time.monotonic()
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the last round."""
+        return time.monotonic() - self._round_at
 
     def run(self) -> None:
         try:

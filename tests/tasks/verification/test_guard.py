@@ -71,7 +71,7 @@ def refused_by(names: Names, rules: AddressRules) -> tuple[BaseException | None,
     """What a POST to a name ends with, and what arrived on this machine."""
 
     async def posting() -> tuple[BaseException | None, list[bytes]]:
-        async with Listener() as listener, open_line(4, rules, names) as line:
+        async with Listener() as listener, open_line(4, rules, names=names) as line:
             try:
                 await line.http.post(f"http://provider.example:{listener.port}/", content=b"secret")
             except httpx2.TransportError as error:

@@ -15,27 +15,28 @@ def sandbox(port: int, *, latency: str = "0") -> Program:
     return Program("sandbox", _python("worker.dev.sandbox", "--port", str(port), "--latency", latency))
 
 
-def verification_worker(number: int, *, events: bool) -> Program:
+def verification_worker(number: int, *, events: bool, health_port: int | None = None) -> Program:
     """`events` tells Flower what happens, at the price of some throughput."""
     name = f"worker-{number}"
     more = ("--events",) if events else ()
-    return _worker(name, "verification", "--pool", "threads", "--concurrency", str(THREADS), *more)
+    return _worker(name, "verification", health_port, "--pool", "threads", "--concurrency", str(THREADS), *more)
 
 
-def rating_worker() -> Program:
+def rating_worker(health_port: int) -> Program:
     """Processes of their own for CPU work. Each takes a few ranges of quotes at a time: while one is rated, others are
     read and written."""
     options = ("--pool", "prefork", "--concurrency", "1", "--events")
-    return _worker("rating", "rating", *options, environment={"WORKER_CALLS_IN_FLIGHT": "4"})
+    return _worker("rating", "rating", health_port, *options, environment={"WORKER_CALLS_IN_FLIGHT": "4"})
 
 
-def maintenance_worker() -> Program:
+def maintenance_worker(health_port: int) -> Program:
     """One process, one job at a time: upkeep waits for its turn, and may use the CPU."""
-    return _worker("maintenance", "maintenance", "--pool", "prefork", "--concurrency", "1", "--events")
+    options = ("--pool", "prefork", "--concurrency", "1", "--events")
+    return _worker("maintenance", "maintenance", health_port, *options)
 
 
-def beat() -> Program:
-    return Program("beat", _celery("beat"))
+def beat(health_port: int) -> Program:
+    return Program("beat", _celery("beat"), _listening_at(health_port))
 
 
 def flower(port: int, password: str) -> Program:
@@ -47,12 +48,18 @@ def api(port: int) -> Program:
     return Program("api", _python("worker", "api", "--port", str(port)), grace_s=5)
 
 
-def _worker(name: str, queue: str, *options: str, environment: Mapping[str, str] | None = None) -> Program:
+def _worker(
+    name: str, queue: str, health_port: int | None, *options: str, environment: Mapping[str, str] | None = None
+) -> Program:
     # Gossip and mingle have workers talk to each other through Redis; ours meet in PostgreSQL.
     command = _celery(
         "worker", "--queues", queue, "--hostname", f"{name}@%h", *options, "--without-gossip", "--without-mingle"
     )
-    return Program(name, command, environment or {}, grace_s=15)
+    return Program(name, command, {**_listening_at(health_port), **(environment or {})}, grace_s=15)
+
+
+def _listening_at(health_port: int | None) -> Mapping[str, str]:
+    return {} if health_port is None else {"WORKER_HEALTH_PORT": str(health_port)}
 
 
 def _celery(*arguments: str) -> tuple[str, ...]:

@@ -86,9 +86,10 @@ def _run(request: Request, is_embedded: bool, console: Console, interruption: In
     if sandbox_port is not None:
         supervisor.start(parts.sandbox(sandbox_port))
     numbers = range(1, request.workers + 1)
-    supervisor.start(*(parts.verification_worker(n, events=True) for n in numbers))
-    supervisor.start(parts.rating_worker(), parts.maintenance_worker())
-    supervisor.start(parts.beat(), parts.flower(flower_port, password), parts.api(api_port))
+    health = {name: choose(0, "") for name in (*(f"worker-{n}" for n in numbers), "rating", "maintenance", "beat")}
+    supervisor.start(*(parts.verification_worker(n, events=True, health_port=health[f"worker-{n}"]) for n in numbers))
+    supervisor.start(parts.rating_worker(health["rating"]), parts.maintenance_worker(health["maintenance"]))
+    supervisor.start(parts.beat(health["beat"]), parts.flower(flower_port, password), parts.api(api_port))
     announcements = [
         _Announcement(f"API      {_url(api_port)} (see /docs, /readyz)", partial(answers, api_port, "/readyz")),
         _Announcement(
@@ -96,6 +97,13 @@ def _run(request: Request, is_embedded: bool, console: Console, interruption: In
             partial(answers, flower_port, "/healthcheck"),
         ),
     ]
+    ports = ", ".join(f"{name} {port}" for name, port in {**health, "api": api_port}.items())
+    announcements.append(
+        _Announcement(
+            f"Health   /healthz, /readyz and /metrics at 127.0.0.1: {ports}",
+            lambda: all(answers(port, "/healthz") for port in health.values()),
+        )
+    )
     if sandbox_port is not None:
         redis_url = settings.redis_url.get_secret_value()
         announcements += [

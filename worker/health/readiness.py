@@ -32,6 +32,11 @@ class Readiness:
         checks = {"database": self._database_complaint(), "redis": self._redis_complaint()}
         return {part: complaint for part, complaint in checks.items() if complaint}
 
+    def failing_database(self) -> Mapping[str, str]:
+        """The same for a process that can do without Redis."""
+        complaint = self._database_complaint()
+        return {"database": complaint} if complaint else {}
+
     def close(self) -> None:
         self._database.close()
         self._redis.close()
