@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -33,30 +33,46 @@ Method = Literal["GET", "POST"]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Connections under one set of rules. The rules are not a call's own: it might be given another's connection."""
+    """Connections under one set of rules. The rules are not a call's own: it might be given another's connection.
 
-    http: httpx2.AsyncClient
+    The transport is used without a client around it, whose cookies, redirects and logins no call of ours may have:
+    passing each call through them costs more CPU than sending it.
+    """
+
+    transport: AiohttpTransport
     rules: AddressRules
 
     async def send(self, method: Method, url: str, *, headers: dict[str, str], **content: Any) -> Received | Trouble:
         """Send and receive; of a body beyond the limit only its beginning."""
         try:
             check_url(url, self.rules)
-            # A request of its own: what the client would merge into each one costs as much as building it.
-            request = httpx2.Request(method, url, headers=HEADERS | headers, **content)
-            async with aclosing(await self.http.send(request, stream=True)) as response:
-                chunks, size = [], 0
-                async for chunk in response.aiter_bytes():
-                    size += len(chunk)
-                    chunks.append(chunk)
-                    if size > BODY_LIMIT:
-                        break
+            request = httpx2.Request(method, _parsed(url), headers=HEADERS | headers, **content)
+            async with aclosing(await self.transport.handle_async_request(request)) as response:
                 headers_received = dict(response.headers.items())
-                return Received(response.status_code, headers_received, b"".join(chunks), size > BODY_LIMIT)
+                body = await _beginning(response, is_encoded="content-encoding" in headers_received)
+                return Received(response.status_code, headers_received, body, len(body) > BODY_LIMIT)
         except TimeoutError:
             raise  # the system's own patience with a silent peer; the caller takes it for the deadline's
         except (httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError, OSError) as error:
             return _trouble(error)
+
+
+_parsed = lru_cache(maxsize=256)(httpx2.URL)
+"""Configured addresses are few; those of promised answers come and go."""
+
+
+async def _beginning(response: httpx2.Response, *, is_encoded: bool) -> bytes:
+    """The decoded body, as far as we are ready to read it: if it is longer than the limit, so is what is given."""
+    # Where nothing is to be decoded the transport's own generator, without the four that httpx puts around it.
+    plain: Any = response.stream
+    chunks, size = [], 0
+    async with aclosing(response.aiter_bytes() if is_encoded else aiter(plain)) as body:
+        async for chunk in body:
+            size += len(chunk)
+            chunks.append(chunk)
+            if size > BODY_LIMIT:
+                break
+    return b"".join(chunks)
 
 
 @asynccontextmanager
@@ -80,19 +96,12 @@ async def open_line(
         resolver=GuardedResolver(names or aiohttp.ThreadedResolver(), rules),
         socket_factory=_guarded_socket(rules),
     )
+    # No cookie is kept: it would travel from one tenant's call to the next.
     session = aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[_stopwatch(connected)]
     )
-    client = httpx2.AsyncClient(
-        transport=AiohttpTransport(verify=context, trust_env=False, client=session),
-        # No cookie is kept: it would travel from one tenant's call to the next. aiohttp has a jar of its own, above.
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        timeout=None,  # the deadline is around the whole call
-        follow_redirects=False,
-        trust_env=False,
-    )
-    async with client:
-        yield Line(client, rules)
+    async with AiohttpTransport(verify=context, trust_env=False, client=session) as transport:
+        yield Line(transport, rules)
 
 
 class GuardedResolver(aiohttp.abc.AbstractResolver):

@@ -73,7 +73,9 @@ def refused_by(names: Names, rules: AddressRules) -> tuple[BaseException | None,
     async def posting() -> tuple[BaseException | None, list[bytes]]:
         async with Listener() as listener, open_line(4, rules, names=names) as line:
             try:
-                await line.http.post(f"http://provider.example:{listener.port}/", content=b"secret")
+                await line.transport.handle_async_request(
+                    httpx2.Request("POST", f"http://provider.example:{listener.port}/", content=b"secret")
+                )
             except httpx2.TransportError as error:
                 return error, listener.requests
             return None, listener.requests
@@ -102,7 +104,9 @@ def test_an_address_in_the_url_passes_no_resolver_and_is_refused_all_the_same() 
     async def posting() -> list[bytes]:
         async with Listener() as listener, open_line(4, STRICT) as line:
             with pytest.raises(httpx2.TransportError):
-                await line.http.post(f"http://127.0.0.1:{listener.port}/", content=b"secret")
+                await line.transport.handle_async_request(
+                    httpx2.Request("POST", f"http://127.0.0.1:{listener.port}/", content=b"secret")
+                )
             return listener.requests
 
     assert asyncio.run(posting()) == []
