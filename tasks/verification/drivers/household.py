@@ -79,6 +79,8 @@ def _matches(known: Sequence[Mate], members: Sequence[Member], keyring: Keyring)
     """Which member is which driver. The certain ones first: a twin's sister is taken for him only if he isn't there."""
     found: dict[int, tuple[Mate, Identity]] = {}
     free = {mate.driver_id: mate for mate in known}
+    if not free:
+        return found
     for wanted in (Identity.SAME, Identity.UNSURE):
         for nth, member in enumerate(members):
             if nth in found or member.requested:
