@@ -29,9 +29,9 @@ event loop after each answer of PostgreSQL; a tenth of that gave a process a fif
 _SILENT_S = 120
 """No round of a vital thread takes this long, whatever of the database's limits of time it meets."""
 
-_COLLECTIONS = (10_000, 20, 50)
-"""How many new containers, and how many smaller collections, start a collection of garbage in cycles. What runs leaves
-hardly any; Python's own (700, 10, 10) spend a quarter of the event loop's CPU on looking for it."""
+_NEW_CONTAINERS = 10_000
+"""So many more of them start a look for garbage in cycles. Jobs leave little of it, and with Python's own 700 the
+looking was a quarter of the event loop's CPU."""
 
 
 class Runtime:
@@ -57,8 +57,8 @@ class Runtime:
             "worker_dispatcher_last_round_seconds", "How long ago.", lambda: self._dispatcher.thread.silent_s
         )
         gc.collect()
-        gc.freeze()  # the modules loaded so far stay; no collection looks at them again
-        gc.set_threshold(*_COLLECTIONS)
+        gc.freeze()  # what was loaded so far stays: no collection looks at it again
+        gc.set_threshold(_NEW_CONTAINERS)
         self._leases.start()
         self._dispatcher.start()
         _log.info("runtime.started", owner=self.engine.owner, queues=",".join(queues))
