@@ -7,9 +7,7 @@ refers to a row keeps it.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
-
-Id = TypeVar("Id", bound=int | str)
+from typing import Literal
 
 OnDelete = Literal["a", "r", "c", "n", "d"]
 """NO ACTION, RESTRICT, CASCADE, SET NULL, SET DEFAULT, in the catalogue's letters."""
@@ -135,17 +133,6 @@ def _removal(
 
     descend(policy.table, ())
     return Removal(policy, tuple(dependents), tuple(blockers), itself)
-
-
-def removable(candidates: Collection[Id], kept: Collection[Id], children: Mapping[Id, Collection[Id]]) -> set[Id]:
-    """Those of `candidates` that can go: not kept, and neither is any row that refers to them, however far down.
-
-    `children` names, for rows of a table that refers to itself, the rows that refer to them.
-    """
-    going = set(candidates) - set(kept)
-    while blocked := {id_ for id_ in going if not set(children.get(id_, ())) <= going}:
-        going -= blocked
-    return going
 
 
 def is_too_much(overdue: int, total: int, max_share: float, *, floor: int) -> bool:

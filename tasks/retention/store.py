@@ -12,7 +12,8 @@ from models.facts import retention_of
 from models.users import SYSTEM_USER_ID
 from tasks.retention.plan import Policy, Reference, Removal, is_too_much, removals
 from tasks.retention.quotes_store import ExpiredQuotes
-from tasks.retention.removal_store import Key, OverdueRows
+from tasks.retention.removal_store import OverdueRows
+from tasks.retention.statements import Key, overdue
 from worker.job import Finished
 from worker.maintenance import kind
 from worker.maintenance.order import Order
@@ -21,6 +22,9 @@ from worker.outcomes import Cancelled, Done, Expired, GiveUp
 
 _FEW = 1000
 """So many rows may go whatever their share: most of a small table may be overdue."""
+
+_COUNTED = 100_000
+"""Up to so many rows the guard counts what a table has; for more it takes the planner's word."""
 
 _LATE = timedelta(days=2)
 """A row that is overdue for longer was missed by a night, or a run did not get to it."""
@@ -110,13 +114,16 @@ def _stage(
     tables = [removal.policy, *(dependent.policy for dependent in removal.dependents if dependent.policy)]
     cutoffs = {policy.table: connection.execute(_CUTOFF, {"days": policy.days}).scalar_one() for policy in tables}
     has_own_date = connection.execute(_HAS_COLUMN, {"table": removal.policy.table, "column": "retention_until"})
+    condition = overdue(removal, is_leftovers=is_leftovers, has_retention_until=bool(has_own_date.scalar_one()))
+    table = removal.policy.table
+    count = f"SELECT count(*) FROM {table} AS r WHERE {condition}"  # noqa: S608 - checked when the policy was saved
     return OverdueRows(
         removal=removal,
         keys=keys,
         cutoffs=cutoffs,
         run_id=run_id,
-        is_leftovers=is_leftovers,
-        has_retention_until=bool(has_own_date.scalar_one()),
+        condition=condition,
+        overdue=connection.execute(text(count), {"cutoff": cutoffs[table]}).scalar_one(),
     )
 
 
@@ -137,17 +144,21 @@ def _guard(connection: Connection, stage: OverdueRows, order: Order) -> Problem 
     if order.is_confirmed:
         return None
     policy = stage.removal.policy
-    overdue = stage.size(connection)
-    enough = int(overdue / policy.max_share) + 1
-    count = f"SELECT count(*) FROM (SELECT FROM {policy.table} LIMIT :enough) AS counted"  # noqa: S608 - checked when saved
-    total = connection.execute(text(count), {"enough": enough}).scalar_one()
-    if not is_too_much(overdue, total, policy.max_share, floor=_FEW):
+    enough = int(stage.overdue / policy.max_share) + 1
+    total = connection.execute(_ESTIMATE, {"table": policy.table}).scalar_one()
+    if total < 0 or enough <= _COUNTED:
+        count = f"SELECT count(*) FROM (SELECT FROM {policy.table} LIMIT :enough) AS counted"  # noqa: S608 - as above
+        total = connection.execute(text(count), {"enough": enough}).scalar_one()
+    if not is_too_much(stage.overdue, total, policy.max_share, floor=_FEW):
         return None
     return Problem(
         "would_remove_too_much",
-        f"{policy.table}: {overdue} rows are overdue, more than {policy.max_share:.1%} of the table. Nothing of it was"
-        " removed; if that is right, `worker run retention --confirm`.",
+        f"{policy.table}: {stage.overdue} rows are overdue, more than {policy.max_share:.1%} of the table. Nothing of"
+        " it was removed; if that is right, `worker run retention --confirm`.",
     )
+
+
+_ESTIMATE = text("SELECT reltuples FROM pg_class WHERE oid = to_regclass(:table)")  # -1 before the first ANALYZE
 
 
 def _alarms(connection: Connection, belongs_to: Mapping[str, str]) -> list[Problem]:
