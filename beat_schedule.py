@@ -1,4 +1,12 @@
-"""The clock: which kind of job runs when. Data only; every entry is safe to run late or twice."""
+"""The clock: which kind of job runs when. Data only; every entry is safe to run late or twice.
+
+Two things have no entry here, because the entries depend on them: filling the window of hints (the dispatcher) and
+taking back the jobs of dead workers (the rescue). Every worker process does both about once a second
+(`worker/process/dispatcher.py`). As slots they would be jobs that nobody finds without a dispatcher, and that nobody
+takes back when their worker dies; they would write 86,400 rows a day each; and where no beat runs, all work would stop.
+They need no clock to agree on: of two that meet, one skips what the other has locked. When a loop stands still its
+process ends, and `worker_dispatcher_last_round_seconds` tells.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

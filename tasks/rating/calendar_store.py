@@ -5,22 +5,23 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from models.ledger import ENTRY
 from worker.job import Finished, Job
 from worker.outcomes import Done
 
 
 def load(connection: Connection, jobs: Sequence[Job]) -> Mapping[UUID, list[tuple[str | None, str | None]]]:
     """The products of which something has come into force or gone out of it since the last run."""
-    products = [tuple(row) for row in connection.execute(_TURNED)]
-    return {job.id: products for job in jobs}
+    return {job.id: [tuple(row) for row in connection.execute(_TURNED, {"job": job.id})] for job in jobs}
 
 
-# Since the day of the last slot that was done; a week back for the first.
+# Since the day of the last slot of the same entry that was done; a week back for the first. By the index of slots.
 _TURNED = text(
-    """
+    f"""
     WITH since AS (
         SELECT coalesce(max((scheduled_for AT TIME ZONE 'UTC')::date), (now() AT TIME ZONE 'UTC')::date - 7) AS day
-        FROM job WHERE kind = 'rating.follow_dates' AND scheduled_for IS NOT NULL AND state = 'done'
+        FROM job WHERE {ENTRY} = (SELECT {ENTRY} FROM job WHERE id = :job)
+            AND scheduled_for IS NOT NULL AND state = 'done'
     ), filed AS (
         SELECT state, product_type, effective_date, expiration_date FROM rate_tables WHERE is_active
         UNION ALL SELECT state, product_type, effective_date, expiration_date FROM rating_plans WHERE is_active
@@ -32,7 +33,7 @@ _TURNED = text(
     WHERE daterange(since.day, (now() AT TIME ZONE 'UTC')::date, '(]') @> effective_date
        OR daterange(since.day, (now() AT TIME ZONE 'UTC')::date, '(]') @> expiration_date
     ORDER BY state, product_type
-    """
+    """  # noqa: S608 - a constant of ours
 )
 
 

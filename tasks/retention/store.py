@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, text
 
@@ -42,7 +42,7 @@ def plan(connection: Connection, order: Order) -> Plan:
         for table in Base.metadata.tables.values()
         if (with_table := retention_of(table).with_table) is not None
     }
-    run_id = _run(connection, order)
+    run_id = connection.execute(_TAKE_UP_RUN, {"job_id": order.job.id}).scalar() or uuid4()
     stages: list[Stage] = [ExpiredQuotes()]
     problems = []
     for removal in removals(policies, references, belongs_to, switched_off):
@@ -55,7 +55,10 @@ def plan(connection: Connection, order: Order) -> Plan:
             problems.append(problem)
         else:
             stages.append(stage)
-    return Plan(stages, problems, _alarms(connection, belongs_to))
+    alarms = _alarms(connection, belongs_to)
+    # Last, after all the counting: a transaction that has written nothing yet holds nobody up.
+    connection.execute(_BEGIN_RUN, {"id": run_id, "job_id": order.job.id, "actor": SYSTEM_USER_ID})
+    return Plan(stages, problems, alarms)
 
 
 def _policies(connection: Connection) -> tuple[list[Policy], list[str]]:
@@ -170,17 +173,11 @@ def _alarms(connection: Connection, belongs_to: Mapping[str, str]) -> list[Probl
     ]
 
 
-def _run(connection: Connection, order: Order) -> UUID:
-    """The record of this job's run: that of an earlier attempt, if there was one."""
-    values = {"job_id": order.job.id, "actor": SYSTEM_USER_ID}
-    run_id: UUID = (
-        connection.execute(_TAKE_UP_RUN, values).scalar() or connection.execute(_BEGIN_RUN, values).scalar_one()
-    )
-    return run_id
-
-
+# The record of an earlier attempt of the job is gone on with.
 _TAKE_UP_RUN = text("SELECT id FROM retention_runs WHERE job_id = :job_id AND state = 'running'")
-_BEGIN_RUN = text("INSERT INTO retention_runs (job_id, actor_id) VALUES (:job_id, :actor) RETURNING id")
+_BEGIN_RUN = text(
+    "INSERT INTO retention_runs (id, job_id, actor_id) VALUES (:id, :job_id, :actor) ON CONFLICT (id) DO NOTHING"
+)
 
 
 def save(connection: Connection, finished: Sequence[Finished]) -> None:

@@ -98,13 +98,15 @@ def test_with_a_token_whoever_shows_it(settings: Settings, shown: str | None) ->
 def test_budgets_and_missed_runs_are_told_of(api: Api, db: Database) -> None:
     with db.transaction() as connection:
         set_budget(connection, "T1", "somebody", soft=Decimal(5), hard=None)
-        connection.execute(text("INSERT INTO schedule_entry (name, missed, decided_until) VALUES ('a', 3, now())"))
+        connection.execute(
+            text("INSERT INTO schedule_entry (name, missed, decided_until) VALUES ('tokens.expire', 3, now())")
+        )
     found = series(api)
     assert found['worker_budget_spent_usd{tenant="T1"}'] == 0
     assert found['worker_budget_limit_usd{limit="soft",tenant="T1"}'] == 5
     assert 'worker_budget_limit_usd{limit="hard",tenant="T1"}' not in found
     assert found['worker_budget_waiting_jobs{tenant="T1"}'] == 0
-    assert found['worker_clock_missed_runs_total{entry="a"}'] == 3
+    assert found['worker_clock_missed_runs_total{entry="tokens.expire"}'] == 3
 
 
 def test_a_database_that_is_away_has_nothing_to_tell(database: DatabaseUrls, redis_url: str) -> None:
@@ -123,7 +125,9 @@ def test_the_whole_system_is_told_of(api: Api, db: Database, upstream: Upstream,
     upstream.call("POST", "/v1/verifications", question(driver))
     with db.transaction() as connection:
         connection.execute(_OTHER_JOBS)
-        connection.execute(text("INSERT INTO schedule_entry (name, missed, decided_until) VALUES ('a', 3, now())"))
+        connection.execute(
+            text("INSERT INTO schedule_entry (name, missed, decided_until) VALUES ('tokens.expire', 3, now())")
+        )
         connection.execute(
             text("INSERT INTO worker_process VALUES ('me', '{rating,maintenance}', 'here', 1, now(), now(), 0, 4)")
         )
@@ -152,8 +156,8 @@ def test_the_whole_system_is_told_of(api: Api, db: Database, upstream: Upstream,
     }  # fmt: skip
     assert told("worker_jobs_quarantined") == {'{kind="k.failed"}': 2}
     assert told("worker_processes") == {'{role="maintenance"}': 1, '{role="rating"}': 1}
-    assert told("worker_clock_overdue") == {'{entry="a"}': 0}
-    assert told("worker_clock_last_success_age_seconds")['{entry="a"}'] < 60
+    assert told("worker_clock_overdue") == {'{entry="tokens.expire"}': 0}
+    assert told("worker_clock_last_success_age_seconds")['{entry="tokens.expire"}'] < 60
     assert found["worker_masking_overdue_rows"] == found["worker_masking_oldest_overdue_seconds"] == 0
     assert told("worker_retention_oldest_overdue_seconds")['{table="user_sessions"}'] == 0
     assert told("worker_partitions_months_ahead")['{table="audit_logs"}'] >= 3
@@ -162,6 +166,8 @@ def test_the_whole_system_is_told_of(api: Api, db: Database, upstream: Upstream,
     assert set(told("worker_clock_skew_seconds")) == {'{between="machine_database"}', '{between="machine_redis"}'}
     assert set(told("worker_system_metrics_up").values()) == {1}
 
+
+_CLOCK = text("INSERT INTO schedule_entry (name, missed, decided_until) VALUES ('tokens.expire', 3, now())")
 
 _OTHER_JOBS = text(
     """

@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, text
 
-from worker.clock.schedule import missed_runs
+from worker.clock.schedule import missed_runs, since_success
 from worker.database import DATABASE_ERRORS, Database
 from worker.health.readiness import PATIENCE_S
 from worker.metrics import LABEL_VALUES_MAX, OTHER
@@ -166,9 +166,9 @@ def _clock(connection: Connection) -> Iterator[Metric]:
     for entry, count in missed_runs(connection).items():
         missed.add_metric((entry,), count)
     age = _gauge("worker_clock_last_success_age_seconds", "Since a run was done, or since beats know it.", "entry")
-    overdue = _gauge("worker_clock_overdue", "Nothing has succeeded for twice its period, a beat says.", "entry")
-    for entry, seconds, is_overdue in numbers.entries(connection):
-        age.add_metric((entry,), seconds)
+    overdue = _gauge("worker_clock_overdue", "Nothing has succeeded for twice its period.", "entry")
+    for entry, (length, is_overdue) in since_success(connection).items():
+        age.add_metric((entry,), length.total_seconds())
         overdue.add_metric((entry,), is_overdue)
     yield from (missed, age, overdue)
 

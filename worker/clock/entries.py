@@ -73,6 +73,11 @@ def lines() -> list[Line]:
     return checked(beat_schedule.ENTRIES, declared())
 
 
+def timings() -> dict[str, tuple[crontab, ZoneInfo]]:
+    """When each entry of the clock runs; also for processes that declare no kinds."""
+    return {entry.name: (entry.schedule, ZoneInfo(entry.zone)) for entry in beat_schedule.ENTRIES}
+
+
 def checked(entries: Sequence[Entry], kinds: Mapping[str, Kind]) -> list[Line]:
     """These entries with their names looked up. Raises `Misconfigured` with a line for each thing that is wrong."""
     problems = [

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, text
 from models.vocabularies import JobState
 from worker.audit import audit
 from worker.clock import slots
-from worker.clock.entries import Line
+from worker.clock.entries import Line, timings
+from worker.clock.moments import overdue_from
 from worker.clock.slots import Standing
 from worker.errors import BadRequest
 
@@ -56,7 +57,7 @@ def status(connection: Connection, lines: Sequence[Line]) -> list[EntryStatus]:
 
 def _status(line: Line, now: datetime, standing: Standing) -> EntryStatus:
     due_since = line.due_since(standing.decided_until, now)
-    overdue_from = line.overdue_from(standing.waits_for_success_since)
+    alarming_from = line.overdue_from(standing.waits_for_success_since)
     is_paused = standing.paused_at is not None
     return EntryStatus(
         name=line.name,
@@ -74,7 +75,7 @@ def _status(line: Line, now: datetime, standing: Standing) -> EntryStatus:
         next_slot=line.next_slot(now),
         due_since=None if is_paused else due_since,
         missed_runs=standing.missed,
-        overdue_since=overdue_from if overdue_from <= now and not is_paused else None,
+        overdue_since=alarming_from if alarming_from <= now and not is_paused else None,
         paused_at=standing.paused_at,
         paused_by=standing.paused_by,
         pause_reason=standing.pause_reason,
@@ -84,6 +85,21 @@ def _status(line: Line, now: datetime, standing: Standing) -> EntryStatus:
 def missed_runs(connection: Connection) -> dict[str, int]:
     """For each entry a beat has ever seen, how many of its slots passed without a run. Only grows."""
     return dict(connection.execute(text("SELECT name, missed FROM schedule_entry ORDER BY name")).all())
+
+
+def since_success(connection: Connection) -> dict[str, tuple[timedelta, bool]]:
+    """For each entry of the clock that a beat has seen: for how long nothing has succeeded, and whether that is more
+    than twice its period.
+
+    True also while no beat runs, which is when it matters most. What passes during a pause does not count.
+    """
+    now, standings = slots.standings(connection)
+    found = {}
+    for name, (schedule, zone) in timings().items():
+        if (standing := standings.get(name)) is not None:
+            since = standing.waits_for_success_since
+            found[name] = (now - since, standing.paused_at is None and overdue_from(schedule, since, zone) <= now)
+    return found
 
 
 def find(lines: Sequence[Line], name: str) -> Line:

@@ -148,24 +148,3 @@ _OLDEST_TRANSACTION = text(
 def database_clock(connection: Connection) -> float:
     """Unix time of the database."""
     return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
-
-
-def entries(connection: Connection) -> list[tuple[Any, ...]]:
-    """Each entry of the clock: seconds since its last success (or since beats know it), and whether it is overdue."""
-    return [tuple(row) for row in connection.execute(_ENTRIES)]
-
-
-_ENTRIES = text(
-    """
-    SELECT entry.name, CAST(extract(epoch FROM now() - greatest(entry.succeeded_at, run.finished_at, counts_since))
-        AS double precision), overdue_since IS NOT NULL
-    FROM schedule_entry AS entry LEFT JOIN LATERAL (
-        SELECT max(finished_at) AS finished_at FROM (
-            SELECT state, finished_at FROM job
-            WHERE COALESCE(entry, kind) = entry.name AND scheduled_for IS NOT NULL
-            ORDER BY scheduled_for DESC LIMIT 50
-        ) AS latest WHERE state = 'done'
-    ) AS run ON true
-    ORDER BY entry.name
-    """
-)

@@ -129,6 +129,22 @@ def test_a_filed_date_that_is_reached_brings_undated_quotes_up_to_date(
     assert len(jobs(sql, MANY)) == 1, "that date was followed yesterday"
 
 
+def test_an_entry_with_a_name_of_its_own_follows_dates_since_its_own_last_slot(
+    db: Database, sql: psycopg.Connection, engine: Engine
+) -> None:
+    [(today,)] = sql.execute(TODAY).fetchall()
+    file_plan(sql, effective_date=today)
+    forget_jobs(sql)
+    slot = (
+        "INSERT INTO job (kind, queue, entry, scheduled_for, state, finished_at) VALUES (%s, 'rating', %s, %s, %s, %s)"
+    )
+    sql.execute(slot, [DATES, DATES, today, "done", today])
+    sql.execute(slot, [DATES, "again", today - timedelta(days=2), "done", today])
+    sql.execute(slot, [DATES, "again", today, "ready", None])
+    run_due(engine, db, sql, DATES)
+    assert len(jobs(sql, MANY)) == 1
+
+
 def test_ids_of_drafts_reach_the_ledger_as_text(db: Database, filed: psycopg.Connection) -> None:
     draft: UUID = file_rates(filed, effective_date="2026-05-01", is_active=False)
     filed.execute("SELECT enqueue_quotes_recalculation(p_dry_run => true, p_drafts => ARRAY[%s::uuid])", [draft])

@@ -23,7 +23,7 @@ from worker.clock import schedule
 from worker.clock.entries import Line, checked
 from worker.clock.moments import slots
 from worker.clock.scheduler import LedgerScheduler
-from worker.clock.slots import PATIENCE, ask
+from worker.clock.slots import PATIENCE, ask, remember
 from worker.database import Database
 from worker.errors import BadRequest
 from worker.settings import Settings, load_settings
@@ -328,6 +328,24 @@ def test_an_entry_without_success_for_twice_its_period_is_told_of_once(beats: Be
         for beat in (other, one, other):
             beat.tick()
     assert events(logs, *told) == [("clock.no_longer_overdue", "a")]
+
+
+def test_an_entry_is_overdue_also_where_no_beat_runs_to_notice(db: Database) -> None:
+    with db.transaction() as connection:
+        remember(connection, ["tokens.expire", "masking.sweep", "keys.rotate", "gone from the clock"])
+        connection.execute(text("UPDATE schedule_entry SET counts_since = now() - interval '3 days'"))
+        connection.execute(text("UPDATE schedule_entry SET succeeded_at = now() WHERE name = 'masking.sweep'"))
+        connection.execute(
+            text(
+                "UPDATE schedule_entry SET paused_at = now(), paused_by = 'olga', pause_reason = 'r'"
+                " WHERE name = 'keys.rotate'"
+            )
+        )
+        found = schedule.since_success(connection)
+    assert {name: is_overdue for name, (_, is_overdue) in found.items()} == {
+        "tokens.expire": True, "masking.sweep": False, "keys.rotate": False,
+    }  # fmt: skip
+    assert found["tokens.expire"][0] >= timedelta(days=3)
 
 
 def test_the_end_of_each_run_is_told_of_once(beats: Beats, db: Database) -> None:
