@@ -1,7 +1,7 @@
 """Measures maintenance on this machine.
 
     python -m benchmarks.maintenance floor [--rows 500000] [--rounds 3]
-    python -m benchmarks.maintenance latency [--seconds 20] [--rounds 3]
+    python -m benchmarks.maintenance latency [--rows 300000] [--seconds 20] [--rounds 3]
     python -m benchmarks.maintenance night [--rows 1000000]
 
 Every command takes --directory: where the databases lie, and so which disk is measured.
@@ -26,7 +26,7 @@ def main() -> None:
         case "floor":
             _floor(asked.rows or 500_000, asked.rounds, asked.directory)
         case "latency":
-            _latency(asked.rounds, asked.seconds, asked.directory)
+            _latency(asked.rows or 300_000, asked.rounds, asked.seconds, asked.directory)
         case "night":
             night.run(asked.rows or 1_000_000, asked.directory)
 
@@ -44,8 +44,8 @@ def _floor(rows: int, rounds: int, directory: Path | None) -> None:
     print(f"longest transaction {max(one.longest_ms for one in done):.0f} ms (bar: 250 ms)")
 
 
-def _latency(rounds: int, seconds: float, directory: Path | None) -> None:
-    done = latency.run(rounds, seconds, directory)
+def _latency(rows: int, rounds: int, seconds: float, directory: Path | None) -> None:
+    done = latency.run(rows, rounds, seconds, directory)
     for number, one in enumerate(done, start=1):
         print(
             f"{number}: alone p50 {one.alone.p50_ms:.0f} p99 {one.alone.p99_ms:.0f} ms; "

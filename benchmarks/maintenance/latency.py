@@ -21,7 +21,6 @@ from worker.enqueue import enqueue_verification
 from worker.settings import load_settings
 
 PER_SECOND = 50
-REQUESTS_A_ROUND = 150_000
 LONGEST_SWEEP_S = 120.0
 INTEGRATION = INTEGRATIONS["drivers"]
 
@@ -42,12 +41,12 @@ class Round:
     removed: int
 
 
-def run(rounds: int = 3, seconds: float = 20.0, directory: Path | None = None) -> list[Round]:
-    """Each round: so many seconds alone, then for as long as the sweep of another slice takes."""
+def run(rows: int = 300_000, rounds: int = 3, seconds: float = 20.0, directory: Path | None = None) -> list[Round]:
+    """Each round: so many seconds alone, then for as long as the sweep of so many other rows takes."""
     with system(directory) as here:
         with here.owner() as owner:
             for number in range(rounds):
-                add_requests(owner, REQUESTS_A_ROUND, days=_days(number))
+                add_requests(owner, rows // 2, days=_days(number))
             settle(owner)
         port = choose(0, "")
         asker = _Asker(f"http://127.0.0.1:{port}")

@@ -64,8 +64,36 @@ def test_the_list_tells_how_the_last_run_went_and_when_the_next_one_is(schedule:
     )  # fmt: skip
     assert slot < datetime.fromisoformat(ran["due_since"]) <= slot + timedelta(days=1)
     printed = said(schedule())
-    for word in (ENTRY, "2026-05-05 01:10:00", "failed worker_died", "2m", "overdue since"):
+    for word in (ENTRY, "2026-05-05 01:10:00", "failed worker_died", "2m", "overdue since", "3 slots passed without"):
         assert word in printed
+
+
+def test_a_night_s_report_fits_a_narrow_terminal(settings: Settings, db: Database, tmp_path: Path) -> None:
+    slot = datetime(2026, 5, 5, 1, 40, tzinfo=UTC)
+    insert(db, entry=ENTRY, state="done", scheduled_for=slot, started_at=slot, finished_at=slot + timedelta(minutes=49))
+    with db.transaction() as connection:
+        connection.execute(
+            text("UPDATE job SET progress = CAST(:progress AS jsonb)"),
+            {
+                "progress": """{"done": 7, "total": 9, "unfinished": ["job"],
+                    "counts": {"user_sessions": {"removed": 5, "held": 2}, "quotes": {"needed": 1}},
+                    "alarms": [{"code": "retention_overdue", "message": "quotes: a row is late."}]}"""
+            },
+        )
+        connection.execute(
+            text("INSERT INTO schedule_entry (name, decided_until) VALUES (:name, now())"), {"name": ENTRY}
+        )
+    printed = said(
+        run_worker("schedule", cwd=tmp_path, environment={**environment_of(settings, tmp_path), "COLUMNS": "80"})
+    ).splitlines()
+    report = [line for line in printed if line.startswith(f"{ENTRY}: ")]
+    assert max(len(line) for line in printed if line not in report) <= 80
+    assert [line.removeprefix(f"{ENTRY}: ") for line in report] == [
+        "quotes: 1 needed",
+        "user_sessions: 2 held, 5 removed",
+        "its time was up before job was finished; the next run goes on there",
+        "quotes: a row is late.",
+    ]
 
 
 def test_running_pausing_and_resuming_are_done_by_somebody(schedule: Worker, db: Database) -> None:

@@ -1,6 +1,7 @@
 """`worker schedule`: how the clock stands; running, pausing and resuming its entries."""
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +19,7 @@ By = Annotated[str | None, typer.Option(help="Your account name, kept with what 
 def status(
     context: typer.Context, json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False
 ) -> None:
-    """Show each entry: its last run and how it ended, its next slot, and what was missed."""
+    """Show each entry: its last run, how it ended and what it did, its next slot, and what is not as it should be."""
     if context.invoked_subcommand is not None:
         return
     from worker.cli.printing import print_json, print_table
@@ -32,21 +33,22 @@ def status(
         print_json(entries)
         return
     print_table(
-        ("ENTRY", "SCHEDULE", "LAST RUN (UTC)", "OUTCOME", "TOOK", "NEXT (UTC)", "MISSED", "STATE"),
+        ("ENTRY", "SCHEDULE", "LAST RUN", "OUTCOME", "TOOK", "NEXT (UTC)"),
         [
             (
                 entry.name,
-                f"{entry.schedule} {entry.zone}",
+                entry.schedule if entry.zone == "UTC" else f"{entry.schedule} {entry.zone}",
                 entry.last_slot or "never",
                 " ".join(word for word in (entry.last_outcome, entry.last_error_code) if word),
                 entry.took,
                 entry.next_slot,
-                entry.missed_runs,
-                _state(entry),
             )
             for entry in entries
         ],
     )
+    for entry in entries:
+        for sentence in (*_notes(entry), *_report(entry.progress or {})):
+            typer.echo(f"{entry.name}: {sentence}")
 
 
 @program.command()
@@ -98,15 +100,26 @@ def _lines() -> "list[Line]":
     return lines()
 
 
-def _state(entry: "EntryStatus") -> str:
+def _notes(entry: "EntryStatus") -> Iterator[str]:
+    """What is not as it should be, or not as the schedule says."""
     from worker.cli.printing import cell
 
     if entry.paused_at is not None:
-        return f"paused by {entry.paused_by} at {cell(entry.paused_at)}: {entry.pause_reason}"
-    told = []
+        yield f"paused by {entry.paused_by} at {cell(entry.paused_at)}: {entry.pause_reason}"
     if entry.overdue_since is not None:
-        told.append(f"overdue since {cell(entry.overdue_since)}")
+        yield f"overdue since {cell(entry.overdue_since)}"
     if entry.due_since is not None:
         waits = f", comes after {', '.join(entry.after)}" if entry.after else ""
-        told.append(f"due since {cell(entry.due_since)}{waits}")
-    return "; ".join(told) or "fine"
+        yield f"due since {cell(entry.due_since)}{waits}"
+    if entry.missed_runs:
+        yield f"{entry.missed_runs} slots passed without a run"
+
+
+def _report(progress: Mapping[str, Any]) -> Iterator[str]:
+    """What the last run did, as its job says; only maintenance says it in these words."""
+    for where, counts in progress.get("counts", {}).items():
+        yield f"{where}: {', '.join(f'{number} {what}' for what, number in counts.items())}"
+    for left in progress.get("unfinished", ()):
+        yield f"its time was up before {left} was finished; the next run goes on there"
+    for told in (*progress.get("problems", ()), *progress.get("alarms", ())):
+        yield told["message"]

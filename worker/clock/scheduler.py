@@ -145,10 +145,10 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
 
 
 def _counts(progress: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The numbers of a job's progress, each in a word: `requests.masked=3`."""
+    """The numbers of a job's progress, each in a word: `requests.masked=3`. Those of a tally stand for themselves."""
     for name, value in progress.items():
         if isinstance(value, dict):
-            yield from _counts(value, f"{prefix}{name}.")
+            yield from _counts(value, prefix if name == "counts" else f"{prefix}{name}.")
         elif isinstance(value, int) and not isinstance(value, bool):
             yield f"{prefix}{name}={value}"
 
