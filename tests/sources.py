@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = ("beat_schedule", "migrations", "models", "tasks", "tests", "worker")
+OURS = ("beat_schedule", "benchmarks", "migrations", "models", "tasks", "tests", "worker")
 GENERATED = ("__pycache__", "build", "dist")
 
 Graph = Mapping[str, frozenset[str]]

@@ -65,7 +65,7 @@ def clock_is_read_in_one_place(graph: Graph) -> Arrows:
 
 def development_stays_with_the_command_line(graph: Graph) -> Arrows:
     for module, target in arrows_from(graph, *OURS):
-        if is_within(target, "worker.dev") and not is_within(module, "worker.cli", "worker.dev", "tests"):
+        if is_within(target, "worker.dev") and not is_within(module, "benchmarks", "worker.cli", "worker.dev", "tests"):
             yield module, target
 
 
