@@ -26,6 +26,11 @@ def uses(connection: Connection) -> Sequence[Use]:
     return [Use(*row) for row in connection.execute(_USES)]
 
 
+def has_values_in_clear(connection: Connection) -> bool:
+    """Whether somebody wrote a value in clear where ciphertext belongs."""
+    return bool(connection.execute(_IN_CLEAR).scalar_one())
+
+
 def check_keys(database: Database, keyring: Keyring) -> None:
     """Raises `Misconfigured` if the keys can't read what is stored. A database that is away is no reason: it comes
     back, and then each value that can't be read says so."""
@@ -55,3 +60,4 @@ _USES = text(
     """
 )
 _SAMPLES = text("SELECT * FROM encryption_keys_in_use")
+_IN_CLEAR = text("SELECT EXISTS (SELECT FROM encryption_keys_in_use WHERE key_id = '')")

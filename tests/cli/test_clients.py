@@ -1,5 +1,6 @@
 """`worker clients`: an operator lets an application in, looks who is in, and shuts one out."""
 
+import getpass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -91,3 +92,10 @@ def test_wrong_values_are_refused_before_anything_is_written(wrong: dict[str, An
     with pytest.raises(BadRequest) as refusal:
         rows.add(cast(Connection, nowhere), **{**GOOD, **wrong})
     assert refusal.value.code == code
+
+
+def test_the_trail_of_a_change_by_command_named_nobody(clients: Worker, db: Database) -> None:
+    read(clients("add", "Quotes", *MAY, "--json"))
+    with db.transaction() as connection:
+        trail = connection.execute(text("SELECT action, resource_type, details ->> 'by' FROM audit_logs")).all()
+    assert trail == [("configuration.added", "oauth2_clients", getpass.getuser())]

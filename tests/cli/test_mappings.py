@@ -134,7 +134,16 @@ def test_a_configuration_is_switched_and_set(worker: Worker, db: Database) -> No
     assert after["is_enabled"] is False
     assert (after["settings"]["timeout_seconds"], after["settings"]["match_nicknames"]) == (20, True)
     assert after["settings"]["verified_confidence"] == "92.50"
-    said(integrations("enable", id_))
+    said(integrations("enable", id_, "--by", "olga"))
+    with db.transaction() as connection:
+        who = connection.execute(
+            text(
+                "SELECT action, details ->> 'by' FROM audit_logs WHERE resource_type = 'integration_configuration'"
+                " AND resource_id = :id ORDER BY created_at DESC, action LIMIT 2"
+            ),
+            {"id": id_},
+        ).all()
+    assert who == [("configuration.changed", "olga"), ("integration.configuration_enabled", "olga")]
     assert " on " in said(integrations("list")).splitlines()[1]
     assert "timeout_seconds must be of the type int" in refused(integrations("set", id_, "timeout_seconds=soon"))
     assert "enable disable" in refused(integrations("disable", id_, "--as", str(uuid4())))

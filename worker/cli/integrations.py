@@ -46,7 +46,7 @@ def enable(configuration_id: Id, by: By = None, as_: As = None) -> None:
     from worker.cli.transaction import acting, actor, transaction
     from worker.configuration import configurations
 
-    with transaction("enable the configuration") as connection:
+    with transaction("enable the configuration", by=by) as connection:
         configurations.enable(connection, acting(as_), configuration_id, by=actor(by))
     typer.echo(f"Configuration {configuration_id} is on.")
 
@@ -57,7 +57,7 @@ def disable(configuration_id: Id, by: By = None, as_: As = None) -> None:
     from worker.cli.transaction import acting, actor, transaction
     from worker.configuration import configurations
 
-    with transaction("disable the configuration") as connection:
+    with transaction("disable the configuration", by=by) as connection:
         configurations.disable(connection, acting(as_), configuration_id, by=actor(by))
     typer.echo(f"Configuration {configuration_id} is off.")
 
@@ -74,7 +74,7 @@ def set_(
     from worker.configuration import configurations
 
     changes = dict(map(_setting, settings))
-    with transaction("configure") as connection:
+    with transaction("configure", by=by) as connection:
         configurations.configure(connection, acting(as_), configuration_id, changes, by=actor(by))
     typer.echo(f"Configuration {configuration_id}: changed {', '.join(sorted(changes))}.")
 

@@ -114,7 +114,7 @@ def add_node(
     from worker.configuration.field_mapping import nodes
     from worker.configuration.integrations import scope_of
 
-    with transaction("describe the node") as connection:
+    with transaction("describe the node", by=by) as connection:
         scope = scope_of(connection, integration)
         name = actor(by)
         nodes.add_node(connection, acting(as_), scope, path, type_, is_array=is_list, is_required=is_required, by=name)
@@ -134,7 +134,7 @@ def deprecate_node(
     from worker.configuration.field_mapping import nodes
     from worker.configuration.integrations import scope_of
 
-    with transaction("deprecate the node") as connection:
+    with transaction("deprecate the node", by=by) as connection:
         nodes.deprecate_node(connection, acting(as_), scope_of(connection, integration), path, since, by=actor(by))
     typer.echo(f"Deprecated {path} since version {since}.")
 
@@ -156,7 +156,7 @@ def add(
     from worker.configuration.field_mapping import versions
     from worker.configuration.integrations import scope_of
 
-    with transaction("add the mapping") as connection:
+    with transaction("add the mapping", by=by) as connection:
         mapping_id = versions.add(
             connection,
             acting(as_),
@@ -183,7 +183,7 @@ def replace(
     from worker.cli.transaction import acting, actor, transaction
     from worker.configuration.field_mapping import versions
 
-    with transaction("replace the mapping") as connection:
+    with transaction("replace the mapping", by=by) as connection:
         new_id = versions.replace(
             connection,
             acting(as_),
@@ -202,7 +202,7 @@ def retire(mapping_id: Id, by: By = None, as_: As = None) -> None:
     from worker.cli.transaction import acting, actor, transaction
     from worker.configuration.field_mapping import versions
 
-    with transaction("retire the mapping") as connection:
+    with transaction("retire the mapping", by=by) as connection:
         versions.retire(connection, acting(as_), mapping_id, by=actor(by))
     typer.echo(f"Retired mapping {mapping_id}.")
 
@@ -238,7 +238,7 @@ def check(
         raise BadRequest("no_document", "name one answer: a file with --document, or a stored one with --request")
     if (node is None) != (target is None):
         raise BadRequest("half_a_mapping", "a rule that is not saved needs both --node and --target")
-    with transaction("check the mappings") as connection:
+    with transaction("check the mappings", by=by) as connection:
         scope = scope_of(connection, integration, program=program_code, producer=producer)
         if node is not None and target is not None:
             rules = _rules(transform, "--transform"), _rules(validate, "--validate")

@@ -34,10 +34,13 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         table.add_column(heading, overflow="fold", no_wrap=number == 0, min_width=least)
     for row in cells:
         table.add_row(*map(Text, row))
-    console = Console(
-        width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH_OF_A_FILE, highlight=False
-    )
-    console.print(table, width=max(console.width, console.measure(table).minimum), crop=False, no_wrap=True)
+    screen = console()
+    screen.print(table, width=max(screen.width, screen.measure(table).minimum), crop=False, no_wrap=True)
+
+
+def console() -> Console:
+    """Standard output as wide as the terminal, or as COLUMNS says."""
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH_OF_A_FILE, highlight=False)
 
 
 def cell(value: Any) -> str:

@@ -27,6 +27,7 @@ from worker.cli import (
     schedule,
     schema,
     services,
+    status,
     system,
 )
 from worker.errors import WorkerError
@@ -47,6 +48,7 @@ program.command()(schema.seed)
 program.command()(services.sandbox)
 program.command()(services.api)
 program.command()(run.run)
+program.command()(status.status)
 program.add_typer(enqueue.program, name="enqueue")
 program.add_typer(jobs.program, name="jobs")
 program.add_typer(batches.program, name="batches")

@@ -17,11 +17,16 @@ from worker.settings import load_settings
 
 
 @contextmanager
-def transaction(purpose: str) -> Iterator[Connection]:
-    """A transaction on the database of the settings, committed at the end. Raises `Misconfigured` if it is away."""
+def transaction(purpose: str, *, by: str | None = None) -> Iterator[Connection]:
+    """A transaction on the database of the settings, committed at the end. Raises `Misconfigured` if it is away.
+
+    What its statements change in the configuration is in the audit trail under the name `by`, or that of the operating
+    system's user (trigger `audit_change`).
+    """
     database = Database(load_settings())
     try:
         with reaching(purpose), database.transaction() as connection:
+            connection.execute(_ACTOR, {"by": by or _user() or ""})
             yield connection
     finally:
         database.close()
@@ -36,14 +41,21 @@ def acting(as_: UUID | None) -> Actor:
 
 def actor(by: str | None) -> str:
     """The name given, or that of the operating system's user. Raises `BadRequest` where there is neither."""
-    if by is None:
-        try:
-            by = getpass.getuser()
-        except (OSError, KeyError):  # a container's user without a name: Python 3.13 says OSError
-            raise BadRequest("no_name", "this user has no name here: say who you are with --by") from None
+    if by is None and (by := _user()) is None:
+        raise BadRequest("no_name", "this user has no name here: say who you are with --by")
     if not by.strip():
         raise BadRequest("no_name", "say who you are: --by must not be empty")
     return by.strip()
+
+
+def _user() -> str | None:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name: Python 3.13 says OSError
+        return None
+
+
+_ACTOR = text("SELECT set_config('worker.actor', :by, true)")
 
 
 def ago(connection: Connection, length: str | None) -> datetime | None:

@@ -20,6 +20,7 @@ from worker.clock.slots import Standing
 from worker.database import DATABASE_ERRORS, Database, is_outage
 from worker.errors import Misconfigured
 from worker.settings import load_settings
+from worker.system_mark import SystemMark
 
 _log = structlog.get_logger(__name__)
 
@@ -33,8 +34,10 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
             self._lines = clock if clock is not None else lines()
         except Misconfigured as error:
             raise SystemExit(f"beat: {error}") from None  # Celery would wrap the sentence in a traceback
-        self._database = Database(load_settings())
-        self._health = BeatHealth(load_settings())
+        settings = load_settings()
+        self._database = Database(settings)
+        self._health = BeatHealth(settings)
+        self._mark = SystemMark(settings.redis_url.get_secret_value())
         self._told: dict[str, list[str]] = {}
         super().__init__(*args, **kwargs)
 
@@ -49,6 +52,7 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
             now, standings = self._standings()
             for line in self._lines:
                 self._attend(line, now, standings)
+            self._mark.renew(self._database)
         except DATABASE_ERRORS as error:
             _log.warning("clock.database_away", error=type(error).__name__)
             return float(self.max_interval)
@@ -57,6 +61,7 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
 
     def close(self) -> None:
         self._health.close()
+        self._mark.close()
         self._database.close()
 
     def _standings(self) -> tuple[datetime, Mapping[str, Standing]]:

@@ -14,11 +14,13 @@ import pytest
 import structlog
 from celery import Celery
 from celery.schedules import crontab
+from redis import Redis
 from sqlalchemy import text
 
 from beat_schedule import Entry, Fill
 from tests.conftest import DatabaseUrls, environment_of
 from tests.worker.kinds import TEST_KIND
+from worker import system_mark
 from worker.clock import schedule
 from worker.clock.entries import Line, checked
 from worker.clock.moments import slots
@@ -386,3 +388,16 @@ def test_a_wrong_clock_ends_the_process_with_a_sentence(monkeypatch: pytest.Monk
     monkeypatch.setattr("beat_schedule.ENTRIES", (Entry("no.such", NIGHTLY, missed="once"),))
     with pytest.raises(SystemExit, match=r"no\.such: there is no kind of job called no\.such"):
         LedgerScheduler(app=Celery())
+
+
+def test_a_beat_says_in_redis_whose_system_it_is_and_does_without_redis(
+    beats: Beats, db: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with db.transaction() as connection:
+        mine = system_mark.identity(connection)
+    beats(clock(entry("e"))).tick()
+    with Redis.from_url(settings.redis_url.get_secret_value()) as client:
+        assert system_mark.read(client) == {mine}
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    load_settings.cache_clear()
+    assert beats(clock(entry("e"))).tick() > 0
