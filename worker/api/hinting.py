@@ -1,8 +1,8 @@
 """Hints leave from a thread of their own: no answer waits for a broker that is away or hangs.
 
-It waits a moment for the jobs of other requests, so that the busier it is, the more jobs share a message: a message
-costs more than anything else that is done for a request. The row is what was asked for; a hint that is dropped here
-costs the second until the dispatcher looks.
+A job that is asked for alone is hinted at once. After a message there is a pause, in which the jobs of other requests
+gather for the next one: a message costs more than anything else that is done for a request. The row is what was asked
+for; a hint that is dropped here costs the second until the dispatcher looks.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,9 @@ from worker.database import AFTER_COMMIT, Database
 BACKLOG_MAX = 1000
 """So many requests' hints may wait for their turn; with a broker that is well, it is a handful."""
 
-GATHER_S = 0.02
+PAUSE_S = 0.05
+"""Between two messages."""
+
 _CLOSE_S = 1
 
 
@@ -66,10 +68,10 @@ class Hinting:
     def _send(self) -> None:
         while not self._closing.is_set():
             gathered = list(self._backlog.get())
-            self._closing.wait(GATHER_S)
             try:
                 while len(gathered) < BACKLOG_MAX:
                     gathered += self._backlog.get_nowait()
             except Empty:
                 pass
             send_hints(gathered)
+            self._closing.wait(PAUSE_S)
