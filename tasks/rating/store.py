@@ -49,8 +49,10 @@ def save(connection: Connection, finished: Sequence[Finished]) -> None:
     for run in finished:
         quote_id = _quote_id(run.job)
         match run.outcome:
-            case Snooze(result=Waiting(reason)) | GiveUp(result=Waiting(reason)):
+            case Snooze(result=Waiting(reason)):
                 held[quote_id] = reason
+            case GiveUp(result=Waiting(reason)):
+                given_back[quote_id] = reason  # nobody calculates: a person has to settle it
             case GiveUp(result=Refused() as refused):
                 given_back[quote_id] = quote_store.sentence(refused)
             case GiveUp(result=Result(rated=Refused() as refused)):

@@ -1,5 +1,6 @@
 """Quotes follow what a verification changed: where a rating input has another value than before, a recalculation is
-asked for in the same transaction, once for each quote.
+asked for in the same transaction, once for each quote. A quote without an up-to-date premium is asked for anyhow: it
+may have lacked nothing but this answer.
 
 The rows are locked before they are looked at. Otherwise a value that two transactions change to and fro could end as
 it began for the later one, while the quote was rated in between.
@@ -28,7 +29,7 @@ def follow_up(connection: Connection, before: Inputs, tenants: Mapping[Row, str]
     changed = {
         str(row.quote_id): tenants[row.name]
         for row in connection.execute(_INPUTS, _ids(tenants))
-        if before.get(row.name) != row.digest
+        if row.has_problem or before.get(row.name) != row.digest
     }
     if changed:
         asked = [{"quote": quote, "tenant": tenant} for quote, tenant in sorted(changed.items())]
@@ -54,15 +55,15 @@ _LOCK = text(
 # What `quote_rating_inputs` reads of rows that an answer may change, and the address, which decides the territory.
 _INPUTS = text(
     """
-    SELECT 'driver ' || driver.id AS name, driver.quote_id, md5(ROW(
+    SELECT 'driver ' || driver.id AS name, driver.quote_id, quotes.rating_problem IS NOT NULL AS has_problem, md5(ROW(
         driver.date_of_birth, driver.external_verification_status, license.license_type, license.state_code,
         license.issue_date, license.external_license_status, address.state, address.zip_code)::text) AS digest
-    FROM driver LEFT JOIN license ON license.id = driver.license_id LEFT JOIN address ON address.id = driver.address_id
-    WHERE driver.id = ANY(CAST(:drivers AS bigint[])) AND driver.quote_id IS NOT NULL
+    FROM driver JOIN quotes ON quotes.id = driver.quote_id LEFT JOIN license ON license.id = driver.license_id LEFT JOIN address ON address.id = driver.address_id
+    WHERE driver.id = ANY(CAST(:drivers AS bigint[]))
     UNION ALL
-    SELECT 'vehicle ' || id, quote_id, md5(ROW(
+    SELECT 'vehicle ' || vehicle.id, vehicle.quote_id, quotes.rating_problem IS NOT NULL, md5(ROW(
         model_year, make, model, external_verification_status, title_flags)::text)
-    FROM vehicle WHERE id = ANY(CAST(:vehicles AS bigint[])) AND quote_id IS NOT NULL
+    FROM vehicle JOIN quotes ON quotes.id = vehicle.quote_id WHERE vehicle.id = ANY(CAST(:vehicles AS bigint[]))
     """
 )
 

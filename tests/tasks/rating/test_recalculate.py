@@ -208,14 +208,18 @@ def test_an_open_required_verification_keeps_the_quote_at_calculating(
     assert (quote["status"], quote["rating_problem"]) == ("quoted", None)
 
 
-def test_a_required_verification_that_failed_is_for_a_person_to_settle(
-    engine: Engine, db: Database, filed: psycopg.Connection
+@pytest.mark.parametrize(("premium", "status"), [(None, "draft"), ("5", "quoted")])
+def test_a_required_verification_that_failed_gives_the_quote_back_and_says_so(
+    engine: Engine, db: Database, filed: psycopg.Connection, premium: str | None, status: str
 ) -> None:
-    quote_id = add_quote(filed)
-    require_verification(filed, quote_id, "failed")
+    """It stayed at `calculating` until somebody asked again, and nobody was calculating."""
+    quote_id = add_quote(filed, premium=premium)
+    request = require_verification(filed, quote_id, "sent")
+    assert recalculate(engine, db, filed, quote_id)["status"] == "calculating"
+    filed.execute("UPDATE integration_request SET request_status = 'failed'")
     quote = recalculate(engine, db, filed, quote_id)
-    assert quote["status"] == "calculating"
-    assert "ended as failed" in quote["rating_problem"]
+    assert quote["status"] == status
+    assert quote["rating_problem"] == f"the required verification of request {request} ended as failed"
     assert last_job(filed)["error_code"] == "required_verification_failed"
 
 

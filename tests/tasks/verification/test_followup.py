@@ -53,6 +53,17 @@ def test_an_answer_that_changes_nothing_asks_for_nothing(platform: Platform, quo
     assert recalculations(platform) == []
 
 
+def test_a_quote_that_lacks_a_premium_is_asked_for_although_nothing_changed(platform: Platform, quote: str) -> None:
+    """Its required verification failed, a person had it asked again, and the answer is what the platform said."""
+    driver = platform.driver().driver_id
+    platform.change("UPDATE driver SET quote_id = :quote", quote=quote)
+    run(platform, driver)
+    platform.change("DELETE FROM job WHERE kind = 'rating.recalculate'")
+    platform.change("UPDATE quotes SET rating_problem = 'the required verification of request 1 ended as failed'")
+    run(platform, driver)
+    assert recalculations(platform) == [(quote, "verification", "T1")]
+
+
 def test_a_driver_without_a_quote_asks_for_nothing(platform: Platform, quote: str) -> None:
     run(platform, platform.driver().driver_id)
     assert recalculations(platform) == []
