@@ -15,6 +15,7 @@ from tests.api.clients import Upstream, add_client, token_of
 from tests.api.killed_app import killed_after_commit
 from tests.api.served import Api, served
 from tests.conftest import environment_of
+from worker.api.asking import VerificationRequest
 from worker.crypto import Keyring
 from worker.database import Database
 from worker.dev.demo.households import add_vehicles
@@ -144,6 +145,10 @@ def test_a_hundred_equal_requests_at_once_give_one_row(upstream: Upstream, drive
 WRONG: dict[str, list[object]] = {
     "integration": [None, "", 7, ["DCS"], "x" * 51, f"{SECRET}\u0000", "\ud800", {SECRET: SECRET}],
     "driver_id": [None, 0, -1, "7", 1.5, 7.0, True, 2**63, [7], SECRET, float("nan")],
+    "vehicle_id": [0, -1, "7", 1.5, True, 2**63, SECRET],
+    "address_id": [0, -1, "7", 1.5, True, 2**63, SECRET],
+    "search_by": ["", "VIN", SECRET, 7, ["vin"]],
+    "force": [None, "", "true", 1, SECRET],
     "quote_id": [7, "", SECRET, "0" * 40, ["0" * 32]],
     "producer": ["", 7, "x" * 51, "a\nb"],
     "program": ["", 7, "x" * 51, "a\u0000b"],
@@ -153,6 +158,10 @@ WRONG: dict[str, list[object]] = {
     "tenant": ["", 7, "x" * 51, "a\tb"],
     "surprise": [1],
 }
+
+
+def test_every_field_has_wrong_forms() -> None:
+    assert WRONG.keys() == {*VerificationRequest.model_fields, "surprise"}
 
 
 def test_each_fields_wrong_forms_are_refused_by_name_and_nothing_is_written(

@@ -8,7 +8,9 @@ import pytest
 from sqlalchemy import text
 
 from tests.worker.asking import ask, change, events, job
+from tests.worker.kinds import TEST_KIND
 from worker import ledger
+from worker.bulk import enqueue_many
 from worker.database import Database
 from worker.job import Job
 from worker.verdict import Verdict
@@ -131,6 +133,19 @@ def test_tenants_take_turns(db: Database) -> None:
     first = pick(db, 10)
     assert set(first[:6:2]) | set(first[1:6:2]) >= set(few)
     assert len(set(first) & set(many)) == 7
+
+
+def test_ten_thousand_waiting_jobs_delay_anothers_first_by_one_turn(db: Database) -> None:
+    """So it starts with the next look of the dispatcher, a second later at the most, however many wait before it."""
+    with db.transaction() as connection:
+        many = {one.job_id for one in enqueue_many(connection, TEST_KIND, [{}] * 10_000, tenant="many", priority=0)}
+    (first,) = ask(db, tenant="few", priority=9)
+    assert first in pick(db, 2)
+    change(db, "hinted_at = NULL")
+    (second,) = ask(db, tenant="few", priority=9)
+    turns = pick(db, 4)
+    assert {first, second} < set(turns)
+    assert len(many & set(turns)) == 2
 
 
 def test_priority_decides_within_a_tenant_and_waiting_outweighs_it(db: Database) -> None:

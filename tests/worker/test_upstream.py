@@ -5,15 +5,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
 import pytest
 from sqlalchemy import text
 
 from tests.conftest import DatabaseUrls
+from tests.migrations.rows import insert
 from tests.worker.test_bulk import drivers  # noqa: F401 - a fixture
 from worker.database import Database
 from worker.dev.demo.sample import INTEGRATION
+from worker.enqueue import enqueue_recalculation
 from worker.settings import Settings
 
 HEAVY = (
@@ -115,10 +118,28 @@ def test_psql_asks_by_kind_and_arguments(database: DatabaseUrls, db: Database, d
     assert found[0].correlation_id == "c"
 
 
+def test_psql_asks_for_a_rating_as_python_does(database: DatabaseUrls, db: Database) -> None:
+    with psycopg.connect(database.owner_url) as owner:
+        quote = insert(owner, "quotes", state="TX", product_type="auto")
+    args = json.dumps({"quote_id": str(quote), "reason": "typed"})
+    with psycopg.connect(database.app_url, autocommit=True) as connection:
+        ask = "SELECT * FROM enqueue_job('rating.recalculate', %s, p_tenant => 'T1', p_priority => 2)"
+        first, again = (connection.execute(ask, [args]).fetchone() for _ in range(2))
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="takes no deadline"):
+            connection.execute("SELECT enqueue_job('rating.recalculate', %s, p_deadline => '1 min')", [args])
+    assert first is not None
+    assert again == (first[0], False), "one that waits is enough"
+    with db.transaction() as transaction:
+        same = enqueue_recalculation(transaction, quote_id=quote, reason="typed", tenant="T1", priority=2)
+        row = transaction.execute(text("SELECT kind, queue, tenant, priority, args FROM job")).one()
+    assert (same.job_id, same.is_new) == (first[0], False)
+    assert tuple(row) == ("rating.recalculate", "rating", "T1", 2, {"quote_id": str(quote), "reason": "typed"})
+
+
 @pytest.mark.parametrize(
     ("kind", "args", "complaint"),
     [
-        ("verification.very", "{}", "kind verification.very"),
+        ("verification.very", "{}", "only rating.recalculate and verification.verify can"),
         ("partitions.ensure", "{}", "kind partitions.ensure"),
         ("", "{}", "kind "),
         ("verification.verify", "[]", "must be a JSON object"),
@@ -130,6 +151,11 @@ def test_psql_asks_by_kind_and_arguments(database: DatabaseUrls, db: Database, d
         ("verification.verify", '{"quote_id": "x"}', "argument quote_id must be a UUID"),
         ("verification.verify", '{"integration": 7}', "argument integration must be text"),
         ("verification.verify", f'{{"integration": "{INTEGRATION}", "driver_id": 999}}', "there is no driver 999"),
+        ("rating.recalculate", "{}", "there is no quote"),
+        ("rating.recalculate", '{"quote_id": 7}', "argument quote_id must be a UUID"),
+        ("rating.recalculate", '{"driver_id": 7}', "there is no argument driver_id"),
+        ("rating.recalculate", f'{{"quote_id": "{UUID(int=7)}"}}', f"there is no quote {UUID(int=7)}"),
+        ("rating.recalculate", '{"reason": "Ann Example"}', "the reason must be a code"),
     ],
 )
 def test_psql_is_told_by_name_what_is_wrong(

@@ -1,15 +1,12 @@
 """What must hold between jobs, requests, results and calls: one statement each, which gives the ids that break it."""
 
 from dataclasses import dataclass
-from datetime import timedelta
-
-JOBS_KEPT = timedelta(days=90)
-"""Rows that are younger can't have been left alone by retention, unless its policy for jobs is shorter still."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`sql` gives one column, the ids of what is wrong; it may use `:jobs_kept`."""
+    """`sql` gives one column, the ids of what is wrong. It may use what retention has recorded of its removals:
+    `:jobs_gone_before`, a moment, `:jobs_removed`, a count, and `:requests_gone_to`, an id."""
 
     code: str
     meaning: str
@@ -27,7 +24,8 @@ CHECKS = (
         """
         SELECT job.id FROM job LEFT JOIN integration_request AS request
             ON request.id = (job.args ->> 'request_id')::bigint
-        WHERE job.kind = 'verification.verify' AND request.id IS NULL AND job.created_at > now() - :jobs_kept
+        WHERE job.kind = 'verification.verify' AND request.id IS NULL
+          AND coalesce((job.args ->> 'request_id')::bigint > :requests_gone_to, true)
         """,
     ),
     Check(
@@ -36,7 +34,15 @@ CHECKS = (
         """
         SELECT request.id FROM integration_request AS request LEFT JOIN job ON job.id = request.job_id
         WHERE job.id IS NULL AND (request.request_status IN ('pending', 'sent')
-            OR request.job_id IS NOT NULL AND request.created_at > now() - :jobs_kept)
+            OR request.job_id IS NOT NULL AND request.created_at >= :jobs_gone_before)
+        """,
+    ),
+    Check(
+        "more_jobs_gone_than_removed",
+        "A request's job is gone, and retention has removed fewer jobs than are missing.",
+        """
+        SELECT request.id FROM integration_request AS request LEFT JOIN job ON job.id = request.job_id
+        WHERE job.id IS NULL AND request.job_id IS NOT NULL ORDER BY request.id OFFSET :jobs_removed
         """,
     ),
     Check(
@@ -123,7 +129,7 @@ CHECKS = (
         """
         SELECT call.id FROM provider_call AS call
         LEFT JOIN integration_request AS request ON request.id = call.request_id
-        WHERE request.id IS NULL AND call.at > now() - :jobs_kept
+        WHERE request.id IS NULL AND call.request_id > :requests_gone_to
         """,
     ),
     Check(
@@ -151,7 +157,7 @@ CHECKS = (
         WHERE request.request_status = 'completed' AND request.answered_by IS NOT NULL
           AND (source.request_status IS DISTINCT FROM 'completed' OR source.answered_by IS NOT NULL
                OR source.tenant IS DISTINCT FROM request.tenant)
-          AND (source.id IS NOT NULL OR request.created_at > now() - :jobs_kept)
+          AND (source.id IS NOT NULL OR request.answered_by > :requests_gone_to)
         """,
     ),
     Check(

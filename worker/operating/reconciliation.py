@@ -1,8 +1,8 @@
 """Nothing lost, nothing doubled: every job and every call is accounted for, and what does not add up is named.
 
 Jobs, requests, results and calls tell of the same things in different words, each written in one transaction with the
-others. So each check is one statement, in one snapshot, and whatever it finds is a fault, not a matter of timing. What
-retention has removed is explained by its age: a job is forgotten long before its request.
+others. So each check is one statement, in one snapshot, and whatever it finds is a fault, not a matter of timing. A row
+that is gone is explained by retention's own records of what it removed, and by nothing else.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from worker.operating.checks import CHECKS, JOBS_KEPT
+from worker.operating.batch_checks import BATCH_CHECKS
+from worker.operating.checks import CHECKS
 
 EXAMPLES_MAX = 20
 
@@ -65,21 +66,24 @@ def reconcile(connection: Connection) -> Account:
     connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
     jobs = [Jobs(*row) for row in connection.execute(_JOBS)]
     calls = Calls(*connection.execute(_CALLS).one())
-    kept = connection.execute(_JOBS_KEPT, {"jobs_kept": JOBS_KEPT}).scalar_one()
+    removed = dict(connection.execute(_REMOVED).mappings().one())
     findings = []
-    for check in CHECKS:
+    for check in (*CHECKS, *BATCH_CHECKS):
         wrong = f"SELECT count(*), (array_agg(id::text ORDER BY id))[1:{EXAMPLES_MAX}]"
-        statement = text(f"{wrong} FROM ({check.sql}) AS wrong (id)")
-        row = connection.execute(statement, {"jobs_kept": kept}).one()
+        row = connection.execute(text(f"{wrong} FROM ({check.sql}) AS wrong (id)"), removed).one()
         if row[0]:
             findings.append(Finding(check.code, check.meaning, row[0], row[1]))
     return Account(at, jobs, calls, findings)
 
 
-_JOBS_KEPT = text(
+# A batch's record bounds what it removed: by the cutoff, a count, and the first and the last id.
+_REMOVED = text(
     """
-    SELECT least(CAST(:jobs_kept AS interval), min(retention_days) * interval '1 day')
-    FROM data_retention_policies WHERE table_name = 'job' AND enabled
+    SELECT coalesce(max(cutoff) FILTER (WHERE table_name = 'job'), '0001-01-01 00:00:00+00') AS jobs_gone_before,
+        coalesce(sum(deleted_count) FILTER (WHERE table_name = 'job'), 0)::bigint AS jobs_removed,
+        coalesce(max(CASE WHEN table_name = 'integration_request' THEN last_id::bigint END), 0) AS requests_gone_to
+    FROM retention_run_items AS item JOIN retention_runs AS run ON run.id = item.run_id
+    WHERE NOT run.is_dry_run AND item.deleted_count > 0
     """
 )
 
