@@ -58,7 +58,8 @@ _INPUTS = text(
     SELECT 'driver ' || driver.id AS name, driver.quote_id, quotes.rating_problem IS NOT NULL AS has_problem, md5(ROW(
         driver.date_of_birth, driver.external_verification_status, license.license_type, license.state_code,
         license.issue_date, license.external_license_status, address.state, address.zip_code)::text) AS digest
-    FROM driver JOIN quotes ON quotes.id = driver.quote_id LEFT JOIN license ON license.id = driver.license_id LEFT JOIN address ON address.id = driver.address_id
+    FROM driver JOIN quotes ON quotes.id = driver.quote_id
+    LEFT JOIN license ON license.id = driver.license_id LEFT JOIN address ON address.id = driver.address_id
     WHERE driver.id = ANY(CAST(:drivers AS bigint[]))
     UNION ALL
     SELECT 'vehicle ' || vehicle.id, vehicle.quote_id, quotes.rating_problem IS NOT NULL, md5(ROW(
