@@ -229,9 +229,7 @@ def pick(connection: Connection, queue: str, *, limit: int, settled_for: timedel
     return [Due(job_id, kind) for _, _, job_id, kind in sorted(rows)]
 
 
-_PICK = text(
-    f"""
-    WITH RECURSIVE lanes (tenant, kind, resource) AS (
+_LANES = f"""lanes (tenant, kind, resource) AS (
         (
             SELECT tenant, kind, {LANE_RESOURCE} FROM job
             WHERE state = 'ready' AND queue = :queue ORDER BY tenant, kind, {LANE_RESOURCE} LIMIT 1
@@ -243,8 +241,16 @@ _PICK = text(
               AND (tenant, kind, {LANE_RESOURCE}) > (lanes.tenant, lanes.kind, lanes.resource)
             ORDER BY tenant, kind, {LANE_RESOURCE} LIMIT 1
         ) AS next
+    )"""  # noqa: S608 - constants of ours
+
+# What is due ranks at most nine priorities behind now: the index never walks through later jobs.
+_RANKS_AS_DUE = f"{DUE_RANK} <= now() - '2000-01-01 00:00:00+00'::timestamptz + interval '9 minutes'"
+
+_PICK = text(
+    f"""
+    WITH RECURSIVE {_LANES},
     -- Materialized: the planner must not look into lanes first and at their pauses afterwards.
-    ), free AS MATERIALIZED (
+    free AS MATERIALIZED (
         SELECT * FROM lanes WHERE NOT EXISTS (
             SELECT FROM job_pause WHERE {holds_back(":queue", "lanes.kind", "lanes.tenant", "lanes.resource")}
         )
@@ -254,9 +260,7 @@ _PICK = text(
             SELECT id, {DUE_RANK} AS rank FROM job
             WHERE state = 'ready' AND queue = :queue AND tenant = free.tenant AND kind = free.kind
               AND {LANE_RESOURCE} = free.resource
-              -- What is due ranks at most nine priorities behind now: the index never walks through later jobs.
-              AND {DUE_RANK} <= now() - '2000-01-01 00:00:00+00'::timestamptz + interval '9 minutes'
-              AND run_at <= now()
+              AND {_RANKS_AS_DUE} AND run_at <= now()
               AND CASE WHEN hinted_at IS NULL THEN run_at <= now() - :settled_for
                        ELSE hinted_at < now() - :lost_after END
             ORDER BY rank LIMIT :limit
@@ -279,6 +283,33 @@ _PICK = text(
     UPDATE job SET hinted_at = now()
     FROM free_to_mark AS next WHERE job.id = next.id
     RETURNING next.turn, next.rank, job.id, job.kind
+    """  # noqa: S608 - constants of ours
+)
+
+
+def is_due(connection: Connection, queue: str, kinds: Collection[str], due_for: timedelta) -> bool:
+    """Whether some job of these kinds has been due for so long, and nothing holds it back: no pause, and no lock.
+
+    Of each lane one row is looked at.
+    """
+    values = {"queue": queue, "kinds": list(kinds), "due_for": due_for}
+    return connection.execute(_IS_DUE, values).first() is not None
+
+
+_IS_DUE = text(
+    f"""
+    WITH RECURSIVE {_LANES}, free AS MATERIALIZED (
+        SELECT * FROM lanes WHERE kind = ANY(CAST(:kinds AS text[])) AND NOT EXISTS (
+            SELECT FROM job_pause WHERE {holds_back(":queue", "lanes.kind", "lanes.tenant", "lanes.resource")}
+        )
+    )
+    SELECT FROM free CROSS JOIN LATERAL (
+        SELECT FROM job
+        WHERE state = 'ready' AND queue = :queue AND tenant = free.tenant AND kind = free.kind
+          AND {LANE_RESOURCE} = free.resource AND {_RANKS_AS_DUE} AND run_at <= now() - :due_for
+        ORDER BY {DUE_RANK} LIMIT 1 FOR UPDATE SKIP LOCKED
+    ) AS mine
+    LIMIT 1
     """  # noqa: S608 - constants of ours
 )
 

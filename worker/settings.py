@@ -70,6 +70,9 @@ class Settings(DatabaseSettings):
     lease_s: float = Field(30, ge=1, allow_inf_nan=False)
     """A running job belongs to its worker for this long without renewal."""
 
+    stuck_after_s: float = Field(45, ge=5, allow_inf_nan=False)
+    """A worker with room that hears of no job for so long, while jobs are due, ends itself."""
+
     renew_every_s: float = Field(10, gt=0, allow_inf_nan=False)
     dispatch_every_s: float = Field(1, gt=0, allow_inf_nan=False)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from worker.health.port import Answers, HealthPort
 from worker.health.readiness import Readiness
+from worker.health.watchdog import Watchdog
 from worker.metrics import Metrics
 from worker.settings import Settings
 
@@ -19,10 +20,12 @@ class BeatHealth:
         self._metrics = Metrics()
         self._readiness = Readiness(settings)
         self._looked_at = time.monotonic()
+        self._watchdog = Watchdog(self.stuck)
         self._port = HealthPort(settings, Answers(self._metrics.text, self.stuck, self._readiness.failing_database))
 
     def start(self) -> None:
         self._port.start()
+        self._watchdog.start()
 
     def looked(self) -> None:
         """The scheduler has been round."""
@@ -34,5 +37,6 @@ class BeatHealth:
         return {"clock": f"nobody has looked at it for {silent_s:.0f} s"} if silent_s > SILENT_S else {}
 
     def close(self) -> None:
+        self._watchdog.close()
         self._port.close()
         self._readiness.close()

@@ -8,6 +8,7 @@ listens in a directory that the parent made before it forked, under its number i
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Listener
@@ -21,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 PATIENCE_S = 3.0
+_LOOK_EVERY_S = 2.0
 
 Said = Mapping[str, Callable[[], bytes]]
 """What can be asked for, and who answers."""
@@ -35,6 +37,7 @@ class Child:
         self._said = said
         self._listener = Listener(str(path), "AF_UNIX", backlog=16)
         threading.Thread(target=self._serve, name="health", daemon=True).start()
+        threading.Thread(target=_go_with_parent, args=(os.getppid(),), name="parent", daemon=True).start()
 
     def _serve(self) -> None:
         while True:
@@ -48,6 +51,13 @@ class Child:
                         connection.send_bytes(self._said[connection.recv_bytes(100).decode()]())
                 except (OSError, EOFError, KeyError):
                     continue
+
+
+def _go_with_parent(parent: int) -> None:
+    """End when the parent has died: nobody brings hints any more, and what stays behind would seem to be at work."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_EVERY_S)
+    os._exit(os.EX_UNAVAILABLE)  # the leases of its jobs run out, and others take them over
 
 
 class Children:

@@ -9,6 +9,7 @@ import asyncio
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -32,6 +33,9 @@ _log = structlog.get_logger(__name__)
 
 _TRANSACTIONS_AT_ONCE = 2
 """Claims and finishes that one process has open: more would only make smaller batches."""
+
+
+_ANSWERS_WITHIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,10 @@ class Engine:
         self._lanes: dict[str, Lane] = {}
         self._opening = asyncio.Lock()
         self._resources = AsyncExitStack()
-        self._is_stopping = False
+        self.is_stopping = False
+        self.heard_at = time.monotonic()
+        """When a hint was last dealt with."""
+
         self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()  # a sixth less CPU a job than asyncio's
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
         self._thread.start()
@@ -81,13 +88,22 @@ class Engine:
         """The jobs this process holds leases for."""
         return [run.job for run in list(self._runs.values())]
 
+    def is_held_up(self) -> bool:
+        """Whether the loop has no time to answer because of jobs that are within their own."""
+        try:
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(timeout=_ANSWERS_WITHIN_S)
+        except TimeoutError:
+            now = time.monotonic()
+            return any(now < run.over_by for run in list(self._runs.values()))
+        return False
+
     def tell(self, held: Sequence[Held]) -> None:
         """Pass on what a renewal found out: runs that were lost or cancelled stop."""
         self._loop.call_soon_threadsafe(self._stop_runs, held)
 
     def stop(self) -> None:
         """Claim nothing more; what runs may end. Waits for nothing, so that a signal handler may call it."""
-        self._is_stopping = True
+        self.is_stopping = True
         self._surroundings.stopping.set()
 
     def close(self) -> None:
@@ -102,14 +118,14 @@ class Engine:
 
     async def _begin(self, kind: Kind, ids: Sequence[UUID]) -> Summary:
         lane = await self._lane(kind)
-        admitted = 0 if self._is_stopping else self.room.admit(len(ids))
+        admitted = 0 if self.is_stopping else self.room.admit(len(ids))
         waiting, surplus = list(ids[:admitted]), list(ids[admitted:])
         begun = 0
         while waiting:
             places = await self.room.take(len(waiting))
             taken, waiting = waiting[:places], waiting[places:]
-            claimed = [] if self._is_stopping else await lane.claims.submit(taken)
-            if self._is_stopping and not claimed:
+            claimed = [] if self.is_stopping else await lane.claims.submit(taken)
+            if self.is_stopping and not claimed:
                 surplus += taken
             self.room.leave(places - len(claimed), worked=False)
             for job, inputs in claimed:
@@ -119,6 +135,7 @@ class Engine:
             begun += len(claimed)
         if surplus:
             await self._give_back(surplus)
+        self.heard_at = time.monotonic()
         return Summary(len(ids), begun)
 
     async def _to_its_end(self, lane: Lane, run: Run) -> None:

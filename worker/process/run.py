@@ -1,6 +1,7 @@
 """One run of one job: from its inputs to its outcome, whatever happens in between."""
 
 import asyncio
+import time
 from typing import Any
 
 from worker.job import Finished, Job, Kind
@@ -9,12 +10,17 @@ from worker.process.transactions import bug
 
 _OUTCOMES = (Done, Retry, Snooze, GiveUp, Expired, Cancelled)
 
+_MARGIN_S = 30.0
+
 
 class Run:
     """Lives in the event loop. `inputs` is what `load` gave: the argument of `act`, or the outcome already."""
 
     def __init__(self, kind: Kind, job: Job, inputs: Any) -> None:
         self.job = job
+        self.over_by = time.monotonic() + kind.deadline_s + _MARGIN_S
+        """By then it has ended, whatever it does, unless it holds up the event loop."""
+
         self._kind = kind
         self._inputs = inputs
         self._act: asyncio.Task[Outcome[Any]] | None = None

@@ -5,6 +5,8 @@ Built once in each process that runs jobs, after the fork: connections and threa
 
 import gc
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 
 import structlog
@@ -13,11 +15,13 @@ from worker.crypto import Keyring
 from worker.database import Database
 from worker.health.readiness import Readiness
 from worker.hints import Hints
-from worker.job import Surroundings
+from worker.job import Surroundings, declared
 from worker.process.dispatcher import Dispatcher
 from worker.process.engine import Engine
 from worker.process.leases import LeaseRenewal
 from worker.process.presence import Presence
+from worker.process.progress import Progress
+from worker.process.vital import VitalThread
 from worker.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -26,6 +30,10 @@ _SWITCH_INTERVAL_S = 0.0005
 """How long one thread may keep others from running Python. By default a transaction's thread waits 5 ms for the busy
 event loop after each answer of PostgreSQL; a tenth of that gave a process a fifth more jobs a second."""
 
+HINTS = "hints"
+"""The part that complains where none arrive."""
+
+_LOOK_EVERY_S = 3.0
 _SILENT_S = 120
 """No round of a vital thread takes this long, whatever of the database's limits of time it meets."""
 
@@ -56,21 +64,35 @@ class Runtime:
         self.metrics.gauge(
             "worker_dispatcher_last_round_seconds", "How long ago.", lambda: self._dispatcher.thread.silent_s
         )
+        self._progress = Progress(
+            self._database, self._hints, self.engine,
+            queues=queues, kinds=declared(), stuck_after_s=settings.stuck_after_s,
+        )  # fmt: skip
+        self._is_closing = threading.Event()
+        self._watch = VitalThread("progress", self._look)
         gc.collect()
         gc.freeze()  # what was loaded so far stays: no collection looks at it again
         gc.set_threshold(_NEW_CONTAINERS)
         self._leases.start()
         self._dispatcher.start()
+        self._watch.start()
         _log.info("runtime.started", owner=self.engine.owner, queues=",".join(queues))
 
     def stuck(self) -> Mapping[str, str]:
         """What does not come forward here any more, by part; empty where all is well."""
-        threads = (self._dispatcher.thread, self._leases.thread)
-        return {
+        threads = (self._dispatcher.thread, self._leases.thread, self._watch)
+        complaints = {
             thread.name: f"it has made no round for {thread.silent_s:.0f} s"
             for thread in threads
             if thread.silent_s > _SILENT_S
         }
+        if deaf := self._progress.complaint:
+            complaints[HINTS] = deaf
+        return complaints
+
+    def is_running(self) -> bool:
+        """Whether jobs run here."""
+        return bool(self.engine.running())
 
     def unready(self) -> Mapping[str, str]:
         """Why no job would run here, by part; empty if it would."""
@@ -90,9 +112,16 @@ class Runtime:
         self.engine.close()
         self._dispatcher.close()
         self._leases.close()
+        self._is_closing.set()
+        self._watch.join(timeout=10)
         self._hints.close()
         self._readiness.close()
         self._database.close()
+
+    def _look(self) -> None:
+        while not self._is_closing.wait(_LOOK_EVERY_S):
+            self._watch.made_round()
+            self._progress.look(time.monotonic())
 
     def _wake(self) -> None:
         self._dispatcher.wake()
