@@ -93,7 +93,7 @@ class Settings(DatabaseSettings):
     metrics_token: SecretStr | None = Field(None, min_length=16)
     """Who shows it may read the API's /metrics. Not set: this machine only."""
 
-    health_port: str | None = Field(None, pattern=r"^[0-9]{1,5}(-[0-9]{1,5})?$")
+    health_port: str | None = None
     """Where a worker or beat tells how it is: a port, or a range (9101-9110) of which it takes the first free one."""
 
     health_host: str = "127.0.0.1"
@@ -112,8 +112,8 @@ class Settings(DatabaseSettings):
     @field_validator("health_port")
     @classmethod
     def _is_port_or_range(cls, ports: str | None) -> str | None:
-        if ports is not None and not (_ports(ports) and _ports(ports).start > 0 and _ports(ports).stop <= 65536):
-            raise ValueError("must be a port or a range of ports, such as 9101 or 9101-9110")
+        if ports is not None:
+            health_ports(ports)
         return ports
 
     @model_validator(mode="after")
@@ -139,16 +139,22 @@ class Settings(DatabaseSettings):
     @property
     def health_ports(self) -> range:
         """The ports of WORKER_HEALTH_PORT; none where it is not set."""
-        return range(0) if self.health_port is None else _ports(self.health_port)
+        return range(0) if self.health_port is None else health_ports(self.health_port)
 
     @property
     def celery_broker_url(self) -> str:
         return (self.broker_url or self.redis_url).get_secret_value()
 
 
-def _ports(described: str) -> range:
-    first, _, last = described.partition("-")
-    return range(int(first), int(last or first) + 1)
+def health_ports(described: str) -> range:
+    """The ports that a number or a range (9101-9110) means. Raises `ValueError`."""
+    first, dash, last = described.partition("-")
+    numbers = [first, last] if dash else [first]
+    if all(number.isascii() and number.isdigit() for number in numbers):
+        ports = range(int(numbers[0]), int(numbers[-1]) + 1)
+        if ports and ports.start > 0 and ports.stop <= 65536:
+            return ports
+    raise ValueError("must be a port or a range of ports, such as 9101 or 9101-9110")
 
 
 def _scheme(url: SecretStr) -> str:

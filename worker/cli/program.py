@@ -14,6 +14,7 @@ from worker.cli import (
     check,
     clients,
     enqueue,
+    health,
     household,
     integrations,
     jobs,
@@ -49,6 +50,7 @@ program.command()(services.sandbox)
 program.command()(services.api)
 program.command()(run.run)
 program.command()(status.status)
+program.command()(health.health)
 program.add_typer(enqueue.program, name="enqueue")
 program.add_typer(jobs.program, name="jobs")
 program.add_typer(batches.program, name="batches")

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
 from tests.waiting import until
+from worker.cli.program import program
 from worker.crypto import new_key
 from worker.dev.system.ports import choose
 from worker.health.children import Child, Children
@@ -128,6 +130,16 @@ def test_a_port_that_is_none_is_refused_at_the_start(ports: str) -> None:
 def test_a_range_is_what_it_says() -> None:
     assert list(settings_with(health_port="9101-9103").health_ports) == [9101, 9102, 9103]
     assert list(settings_with().health_ports) == []
+
+
+def test_worker_health_is_an_exit_status() -> None:
+    def exit_status(port: int, *options: str) -> int:
+        return CliRunner().invoke(program, ["health", "--port", str(port), *options]).exit_code
+
+    with listening(Answers(bytes, well, lambda: {"database": "away"})) as port:
+        assert exit_status(port) == 0
+        assert exit_status(port, "--ready") == 1
+    assert exit_status(port) == 1, "nobody answers"
 
 
 def test_children_are_told_apart_and_a_silent_one_is_seen() -> None:
