@@ -40,6 +40,11 @@ ENDING = "LEAST(deadline_at, cancel_requested_at)"
 ENTRY = "COALESCE(entry, kind)"
 """Whose slot a job with `scheduled_for` is. Jobs from before entries had names have their kind's."""
 
+TRACE_CONTEXT = """substring(
+    current_setting('worker.traceparent', true) FROM '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'
+)"""
+"""What the transaction that asks for a job has said of its trace."""
+
 _COUNTER = text("0")
 
 
@@ -150,6 +155,9 @@ class Job(Base):
 
     entry: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)
     """Name of the clock's entry whose slot it is."""
+
+    trace_context: Mapped[str | None] = mapped_column(server_default=text(TRACE_CONTEXT), info=NOT_PERSONAL)
+    """W3C Trace Context of whoever asked for it."""
 
     cancel_requested_at: Mapped[datetime | None]
     waiting_for: Mapped[str | None] = mapped_column(info=NOT_PERSONAL)

@@ -20,6 +20,7 @@ from uuid import UUID
 
 from worker.commit_hints import hint_after_commit
 from worker.errors import BadRequest
+from worker.traces import traceparent
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, TextClause
@@ -250,10 +251,18 @@ _JOB = """
 def transaction_of(session: "Session | Connection | None") -> Iterator["Session | Connection"]:
     """The caller's, or without one a transaction that commits at the end."""
     if session is not None:
+        _tell_trace(session)
         yield session
         return
     with _database(os.getpid()).transaction() as connection:
+        _tell_trace(connection)
         yield connection
+
+
+def _tell_trace(session: "Session | Connection") -> None:
+    """The default of `job.trace_context` reads it."""
+    if (context := traceparent()) is not None:
+        session.execute(statement("SELECT set_config('worker.traceparent', :context, true)"), {"context": context})
 
 
 @cache

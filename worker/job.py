@@ -45,6 +45,9 @@ class Job:
     waited_s: float = 0
     """How long it had been due when it was claimed."""
 
+    trace_context: str | None = None
+    """The trace in which it was asked for: see `worker/traces.py`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finished:

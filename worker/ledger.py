@@ -59,7 +59,8 @@ _CLAIM = text(
     FROM free WHERE job.id = free.id AND NOT free.is_paused
     RETURNING job.id, kind, args, attempt, max_attempts, crashes, fence, deadline_at,
         coalesce(deadline_at <= now(), false), cancel_requested_at IS NOT NULL, deadline_at - now(),
-        batch_id, CAST(extract(epoch FROM greatest(now() - run_at, '0')) AS double precision)
+        batch_id, CAST(extract(epoch FROM greatest(now() - run_at, '0')) AS double precision),
+        trace_context
     """  # noqa: S608 - constants of ours
 )
 

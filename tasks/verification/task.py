@@ -26,6 +26,7 @@ from tasks.verification.report import Report, kept_headers, sentence
 from tasks.verification.results import Found
 from tasks.verification.reuse import Reused, reuse
 from tasks.verification.store import save
+from worker import spans
 from worker.crypto import Undecipherable
 from worker.errors import Misconfigured
 from worker.job import job
@@ -172,12 +173,15 @@ class _Run:
         self._progress = progress
         self._question.tally.begin()
         try:
-            exchange = await self._provider.call(
-                self._next(progress.key),
-                self._credentials,
-                account.timeout_s,
-                is_sandbox=account.environment == "sandbox",
-            )
+            with spans.span("provider", "client", self._called()) as span:
+                exchange = await self._provider.call(
+                    self._next(progress.key),
+                    self._credentials,
+                    account.timeout_s,
+                    is_sandbox=account.environment == "sandbox",
+                )
+                if span is not None:
+                    span.set_attribute("provider.outcome", classify(exchange.reading.event).code)
         except asyncio.CancelledError:
             await gate.leave(visit, leave, Ending.SILENT)
             raise
@@ -306,6 +310,12 @@ class _Run:
             account.timeout_s,
             is_first,
         )
+
+    def _called(self) -> dict[str, str | int]:
+        return {
+            "provider.integration": self._question.account.integration_code,
+            "provider.environment": self._question.account.environment,
+        }
 
     def _elapsed_s(self) -> float:
         return asyncio.get_running_loop().time() - self._started

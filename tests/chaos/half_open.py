@@ -9,12 +9,14 @@ from urllib.parse import urlsplit
 
 
 class HalfOpenProxy:
-    """Listens on `port`; `swallow` is for the connections of that moment, later ones work."""
+    """Listens at `url`; `swallow` is for the connections of that moment, later ones work."""
 
     def __init__(self, url: str) -> None:
-        self._target = (urlsplit(url).hostname, urlsplit(url).port)
+        target = urlsplit(url)
+        self._target = (target.hostname, target.port)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
+        port = self._listener.getsockname()[1]
+        self.url = target._replace(netloc=target.netloc.replace(f":{target.port}", f":{port}")).geturl()
         self._pairs: list[_Pair] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -54,14 +56,13 @@ class _Pair:
         with selectors.DefaultSelector() as selector:
             try:
                 for end in self._ends:
-                    selector.register(end, selectors.EVENT_READ)
+                    selector.register(end, selectors.EVENT_READ, end)
                 while True:
                     for key, _ in selector.select():
-                        end: socket.socket = key.fileobj  # type: ignore[assignment]  # those that were registered
-                        if not (data := end.recv(65536)):
+                        if not (data := key.data.recv(65536)):
                             return
                         if not self.is_swallowing:
-                            self._ends[end].sendall(data)
+                            self._ends[key.data].sendall(data)
             except OSError:
                 pass
             finally:

@@ -22,7 +22,7 @@ from worker.settings import Settings
 
 __all__ = ["ask", "sandbox"]  # fixtures
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
 
 
 def scrape(port: int) -> dict[str, dict[tuple[str, ...], float]]:
@@ -42,7 +42,7 @@ def test_a_worker_of_threads_tells_what_it_did_and_where_the_time_went(
     port = choose(0, "")
     ask("TX00000001", count=3)
     with celery_worker(settings, tmp_path, variables={"WORKER_HEALTH_PORT": str(port)}):
-        until(lambda: answers(port) and get(port, "/readyz")[0] == 200, 60)
+        until(lambda: answers(port) and get(port, "/readyz")[0] == 200, 120)
         until(lambda: sum(scrape(port).get("worker_jobs_ended_total", {}).values()) == 3, 60)
         assert get(port, "/healthz") == (200, '{"status":"alive"}')
         found = scrape(port)
@@ -70,7 +70,7 @@ def test_the_children_of_a_prefork_worker_are_both_counted(settings: Settings, d
         queue="maintenance",
         pool=("-P", "prefork", "-c2"),
     ):
-        until(lambda: answers(port) and get(port, "/readyz")[0] == 200, 60)
+        until(lambda: answers(port) and get(port, "/readyz")[0] == 200, 120)
         until(both_have_ended_one, 60)
         until(lambda: _runs_of_all_children(port) == _runs_in_ledger(db), 60)
         assert get(port, "/healthz")[0] == 200
@@ -83,7 +83,7 @@ def test_a_beat_tells_how_it_is(settings: Settings, tmp_path: Path) -> None:
     command = (sys.executable, "-m", "celery", "-A", "worker.app", "beat")
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as beat:
         try:
-            until(lambda: answers(port) and scrape(port)["worker_last_progress_timestamp_seconds"][()] > 0, 60)
+            until(lambda: answers(port) and scrape(port)["worker_last_progress_timestamp_seconds"][()] > 0, 120)
             assert get(port, "/healthz")[0] == get(port, "/readyz")[0] == 200
         finally:
             beat.terminate()

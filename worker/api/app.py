@@ -9,9 +9,11 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from worker import spans
 from worker.api import batch, docs, jobs, metrics, oauth, openapi, problems, quotes, raw, verifications
 from worker.api.envelope import Envelope
 from worker.api.hinting import Hinting
+from worker.api.tracing import Traced
 from worker.api.waiting import Waiting
 from worker.database import Database
 from worker.health.access import metrics_token
@@ -38,6 +40,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         readiness, database = Readiness(settings), Database(settings)
         hinting = Hinting(database)
         measures.watch(database, settings)
+        spans.configure("integration-worker-api")
         try:
             yield {
                 "readiness": readiness,
@@ -50,11 +53,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         finally:
             readiness.close()
             measures.close()
+            spans.close()
             hinting.close()
             database.close()
 
     app = FastAPI(title="Integration worker", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(Envelope)
+    app.add_middleware(Traced)
     app.add_middleware(metrics.Measured, metrics=measures)
     problems.install(app)
     app.add_api_route("/healthz", healthz)

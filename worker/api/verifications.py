@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Request, Response, Security
 from fastapi.params import Path
 from pydantic import BaseModel
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from models.vocabularies import HttpRequestStatus, JobState, TargetEntityType, VerificationStatus, VerificationType
 from worker.api import problems
@@ -18,6 +18,7 @@ from worker.api.hinting import Hinting
 from worker.api.metrics import metrics_of
 from worker.api.tokens import Caller
 from worker.errors import BadRequest
+from worker.traces import traceparent
 
 router = APIRouter(prefix="/v1", tags=["verifications"], responses=problems.EVERYWHERE)
 _asking = APIRouter(route_class=AdmitsItself)
@@ -46,15 +47,22 @@ def ask_for_verification(
 ) -> Response:
     """Ask for a verification. Once this has answered, the job is not lost."""
     hinting: Hinting = request.state.hinting
-    # Single statements: asking is one, and a known job changes nothing. The caller is admitted on the same connection.
-    with metrics_of(request).refusals(KIND), hinting.single_statements() as connection:
-        enqueued = ask(
-            connection,
-            token.admitted(connection),
-            asked,
-            idempotency_key=idempotency_key,
-            correlation_id=request.state.correlation_id,
+
+    def ask_as(caller: Caller, connection: Connection) -> Asked:
+        return ask(
+            connection, caller, asked, idempotency_key=idempotency_key, correlation_id=request.state.correlation_id
         )
+
+    with metrics_of(request).refusals(KIND):
+        # Single statements: asking is one, and a known job changes nothing. The caller is admitted on the same one.
+        with hinting.single_statements() as connection:
+            caller = token.admitted(connection)
+            enqueued = None if traceparent() is not None else ask_as(caller, connection)
+        if (
+            enqueued is None
+        ):  # a trace is told in the job's transaction, but admission waits for no disk and the job must
+            with hinting.transaction() as connection:
+                enqueued = ask_as(caller, connection)
     metrics_of(request).asked(KIND, enqueued.how)
     # As it is sent: FastAPI would check the model once more, in another thread.
     headers = {"Location": f"/v1/jobs/{enqueued.job_id}"}

@@ -20,7 +20,7 @@ from uuid import UUID, uuid4
 import structlog
 import uvloop
 
-from worker import ledger
+from worker import ledger, spans
 from worker.database import Database
 from worker.job import Job, Kind, Surroundings
 from worker.ledger import Held
@@ -28,6 +28,7 @@ from worker.process.lane import Lane
 from worker.process.room import Room
 from worker.process.run import Run
 from worker.process.transactions import Transactions
+from worker.verdict import judge, last_word
 
 _log = structlog.get_logger(__name__)
 
@@ -141,17 +142,25 @@ class Engine:
     async def _to_its_end(self, lane: Lane, run: Run) -> None:
         self._runs[run.job.id] = run
         try:
-            began = self._loop.time()
-            finished = await run.to_its_end(lane.resource)
-            self.metrics.took(run.job.kind, "act", self._loop.time() - began)
-            if finished is None:
-                self.metrics.lost(run.job.kind)
-            else:
-                await lane.finishes.submit(finished)
+            with spans.of_run(run.job):
+                await self._act_and_save(lane, run)
         finally:
             del self._runs[run.job.id]
             self.room.leave(1)
             self._on_room()
+
+    async def _act_and_save(self, lane: Lane, run: Run) -> None:
+        began = self._loop.time()
+        with spans.span("act"):
+            finished = await run.to_its_end(lane.resource)
+        self.metrics.took(run.job.kind, "act", self._loop.time() - began)
+        if finished is None:
+            self.metrics.lost(run.job.kind)
+            return
+        with spans.span("save") as span:
+            if span is not None:
+                span.set_attribute("job.outcome", judge(run.job, last_word(run.job, finished.outcome)).outcome)
+            await lane.finishes.submit(finished)
 
     async def _drain(self) -> None:
         while self._tasks:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
+from worker import spans
 from worker.crypto import Keyring
 from worker.database import Database
 from worker.health.readiness import Readiness
@@ -48,6 +49,7 @@ class Runtime:
     def __init__(self, settings: Settings, queues: Sequence[str]) -> None:
         keyring = Keyring.of(settings)
         self._is_stopping = False
+        spans.configure("integration-worker")
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._database = Database(settings)
         self._hints = Hints(settings.celery_broker_url)
@@ -116,6 +118,7 @@ class Runtime:
         self._watch.join(timeout=10)
         self._hints.close()
         self._readiness.close()
+        spans.close()
         self._database.close()
 
     def _look(self) -> None:
