@@ -40,9 +40,8 @@ ENDING = "LEAST(deadline_at, cancel_requested_at)"
 ENTRY = "COALESCE(entry, kind)"
 """Whose slot a job with `scheduled_for` is. Jobs from before entries had names have their kind's."""
 
-TRACE_CONTEXT = """substring(
-    current_setting('worker.traceparent', true) FROM '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'
-)"""
+_TRACEPARENT = "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
+TRACE_CONTEXT = f"\"substring\"(current_setting('worker.traceparent'::text, true), '{_TRACEPARENT}'::text)"
 """What the transaction that asks for a job has said of its trace."""
 
 _COUNTER = text("0")
