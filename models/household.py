@@ -147,7 +147,15 @@ class HouseholdMemberOffer(Audited, Base):
     """
 
     __tablename__ = "household_member_offer"
-    __table_args__ = ({"info": kept_with("driver")},)
+    __table_args__ = (
+        Index(
+            "idx_household_member_offer_unmasked",
+            "created_at",
+            "id",
+            postgresql_where=text("pii_rule_version IS NULL"),
+        ),
+        {"info": kept_with("driver")},
+    )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, sort_order=-1)
     driver_id: Mapped[int] = mapped_column(ForeignKey("driver.id", ondelete="CASCADE"), index=True)
@@ -170,3 +178,6 @@ class HouseholdMemberOffer(Audited, Base):
     decided_at: Mapped[datetime | None]
     accepted_driver_id: Mapped[int | None] = mapped_column(ForeignKey("driver.id", ondelete="SET NULL"), index=True)
     """The driver that was made of him."""
+
+    pii_rule_version: Mapped[int | None]
+    """By which rules the names were masked, with the request that told them; NULL while they are there."""

@@ -144,11 +144,17 @@ class IntegrationConfiguration(Audited, Base):
 
 
 class IntegrationNode(Audited, Base):
-    """A field of an API's answer, by its dotted path, in one version of the API. `pii_class` guides masking."""
+    """A field of an API's answer, by its dotted path, in one version of the API.
+
+    What `pii_class` says to be personal is masked, whatever the rules say about its key.
+    """
 
     __tablename__ = "integration_node"
     __table_args__ = (
         UniqueConstraint("integration_id", "node_path", "api_version", name="uq_integration_node_version"),
+        CheckConstraint(
+            r"pii_class IS NULL OR node_path ~ '^[\w-]+(\[\*?\])*(\.[\w-]+(\[\*?\])*)*$'", name="personal_path"
+        ),
         {"info": CONFIGURATION},
     )
 

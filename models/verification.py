@@ -58,6 +58,12 @@ class IntegrationRequest(Audited, Base):
             "id",
             postgresql_where=text("contains_pii AND NOT pii_masked"),
         ),
+        Index(
+            "idx_integration_request_mask_at",
+            "mask_at",
+            "id",
+            postgresql_where=text("contains_pii AND NOT pii_masked AND mask_at IS NOT NULL"),
+        ),
         Index("idx_integration_request_created_at", "created_at"),
         Index(
             "idx_integration_request_question",
@@ -127,6 +133,9 @@ class IntegrationRequest(Audited, Base):
 
     answered_by: Mapped[int | None] = mapped_column(BigInteger)
     """The request whose answer it waits for, or has."""
+
+    mask_at: Mapped[datetime | None]
+    """Set at its end where the policy is to mask at once: then, or when its answer is of no more use to others."""
 
     program_id: Mapped[int | None] = mapped_column(BigInteger)
     producer_id: Mapped[int | None] = mapped_column(BigInteger)

@@ -7,11 +7,13 @@ So a field that the provider invents tomorrow does not leak.
 from collections import Counter
 from typing import Any
 
+from tasks.masking.exact_json import parse
 from tasks.masking.operators import Operator, Tokens, is_masked, operator
 from tasks.masking.rules import ITEM, PERSON_CLASSES, Path, Rule, RuleSet, segments
 
 _DEEPEST = 60
 _MOST_SPOTS = 20_000
+_SCALARS = frozenset((str, int, float, bool, type(None)))
 
 UNKNOWN = Rule(0, "key", "unknown fields", "redact", "document")
 """What is done to a field that no rule knows, where the fields around it are about a person."""
@@ -29,6 +31,7 @@ class _Spot:
         "default",
         "depth",
         "is_closed",
+        "is_kept",
         "is_person",
         "is_sealed",
         "items",
@@ -44,6 +47,7 @@ class _Spot:
         self.is_sealed = is_sealed
         self.depth = depth
         self.is_closed = default is not None and default.operator != "keep"
+        self.is_kept = rule is not None and rule.operator == "keep"
         self.is_person = rule is not None and rule.data_class in PERSON_CLASSES
         self.person: _Spot | None = None
         self.items: _Spot | None = None
@@ -53,15 +57,14 @@ class _Spot:
 class Masker:
     """Masks what it is given. `counts` says how many values each rule has changed, by the rule's id."""
 
-    def __init__(self, rules: RuleSet, tokens: Tokens) -> None:
-        self.rules = rules.rules
+    def __init__(self, rules: RuleSet, tokens: Tokens, counts: Counter[int] | None = None) -> None:
         self._rules = rules
         self._operators: dict[int, Operator] = {
             rule.id: operator(rule.operator, rule.params, rule.data_class, tokens) for rule in (UNKNOWN, *rules.rules)
         }
         self._open, self._closed = _root(None), _root(UNKNOWN)
         self._spots = 0
-        self.counts: Counter[int] = Counter()
+        self.counts: Counter[int] = Counter() if counts is None else counts
 
     def document(self, value: Any) -> Any:
         """A document; text that is no document may say anything, so it is masked whole."""
@@ -69,6 +72,10 @@ class Masker:
             return self._changed(UNKNOWN, value)
         self._forget()
         return self._value(self._open, value)
+
+    def stored(self, said: str) -> Any:
+        """A document as PostgreSQL spells it."""
+        return self.document(parse(said))
 
     def field(self, name: str, value: Any) -> Any:
         """What a personal column holds, by the rule for its name; without one it is masked whole."""
@@ -100,8 +107,12 @@ class Masker:
                 if (spot.children.get(key) or self._child(spot, key)).is_person:
                     spot = spot.person or self._as_person(spot)
                     break
-        children = spot.children
-        return {key: self._value(children.get(key) or self._child(spot, key), inner) for key, inner in value.items()}
+        children, masked = spot.children, {}
+        for key, inner in value.items():
+            child = children.get(key) or self._child(spot, key)
+            # Most values are kept as they are: said here, it costs no call.
+            masked[key] = inner if child.is_kept and type(inner) in _SCALARS else self._value(child, inner)
+        return masked
 
     def _leaf(self, spot: _Spot, value: Any) -> Any:
         rule = spot.rule

@@ -48,7 +48,7 @@ def operator(name: MaskingOperator, params: Mapping[str, Any], data_class: DataC
 
 def is_masked(value: str) -> bool:
     """Whether the text can only have come from masking, whatever the rule was."""
-    return value == REDACTED or _TOKEN.fullmatch(value) is not None
+    return value == REDACTED or (value.startswith("tok:v1:") and _TOKEN.fullmatch(value) is not None)
 
 
 def _of_text(change: Callable[[str], str]) -> Operator:

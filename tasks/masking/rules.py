@@ -3,6 +3,9 @@
 A rule matches an exact path, a path with wildcards, a key wherever it stands, or what a text looks like; the earlier
 of these, the more it counts, then the lower `priority`. Keys are compared without case and punctuation: `firstName`
 is `first_name`. The same checks stand in the database, which refuses a bad rule when it is saved.
+
+A field of an answer that somebody declared personal (`integration_node.pii_class`) is masked where no rule masks it
+already; only a rule for its exact path can keep it.
 """
 
 import re
@@ -25,6 +28,7 @@ _PATH = re.compile(r"[\w-]+(\[\*\])*(\.[\w-]+(\[\*\])*)*")
 _GLOB = re.compile(r"[\w*-]+(\[\*\])*(\.[\w*-]+(\[\*\])*)*")
 _KEY = re.compile(r"[\w -]*[A-Za-z0-9][\w -]*")
 _PUNCTUATION = re.compile(r"[\W_]+")
+_LIST = re.compile(r"\[\*?\]")
 
 _PARAMS: Mapping[str, Mapping[str, int]] = {
     "partial": {"keep_head": 0, "keep_tail": 0, "min_hidden": 1},
@@ -39,9 +43,19 @@ _REQUIRED = {"partial": {"min_hidden"}, "bucket": {"width"}}
 _OPERATORS_OF_VALUES = ("redact", "remove", "hmac")
 
 
+_OPERATOR_OF_CLASS: Mapping[DataClass, tuple[MaskingOperator, Mapping[str, Any]]] = {
+    "birth_date": ("date_year", {"oldest_year": 1936}),
+    "government_id": ("remove", {}),
+    "license": ("hmac", {}),
+    "physical": ("remove", {}),
+    "network": ("truncate_ip", {}),
+}
+"""What is done to a field for its class alone, as the rules that are loaded do it; what is not here is redacted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A row of `pii_masking_rules`."""
+    """A row of `pii_masking_rules`; with a negative id, a personal field of an answer."""
 
     id: int
     match: MaskingMatch
@@ -54,7 +68,13 @@ class Rule:
 
     @property
     def label(self) -> str:
-        return f"rule {self.id}: {self.match} {self.pattern}"
+        return f"rule {self.id}: {self.match} {self.pattern}" if self.id >= 0 else f"node {-self.id}: {self.pattern}"
+
+
+def of_node(id_: int, path: str, data_class: DataClass) -> Rule:
+    """The rule for a personal field of an answer. Lists on its way are entered, whether the path says so or not."""
+    operator, params = _OPERATOR_OF_CLASS.get(data_class, ("redact", {}))
+    return Rule(-id_, "path", _LIST.sub("", path), operator, data_class, params=params)
 
 
 def problem_of(rule: Rule) -> str | None:
@@ -96,11 +116,15 @@ def segments(key: str) -> Path:
 
 
 class RuleSet:
-    """The usable rules of one version."""
+    """The usable rules of one version, with the personal fields of an integration's answers.
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    Results hold parts of an answer, so such a field is known by any end of its path too.
+    """
+
+    def __init__(self, rules: Sequence[Rule], nodes: Sequence[Rule] = ()) -> None:
         ordered = sorted(rules, key=lambda rule: (rule.priority, rule.id))
-        self.rules = tuple(ordered)
+        self.rules = (*ordered, *nodes)
+        self._nodes = {whole[n:]: node for node in nodes for whole in (_path(node.pattern),) for n in range(len(whole))}
         self._paths: dict[Path, Rule] = {}
         self._keys: dict[str, Rule] = {}
         self._globs: list[tuple[re.Pattern[str], Rule]] = []
@@ -120,6 +144,12 @@ class RuleSet:
         """The rule for a place, by its path and its key."""
         if (rule := self._paths.get(path)) is not None:
             return rule
+        general = self._general(path)
+        if self._nodes and (general is None or general.operator == "keep"):
+            return self._nodes.get(tuple(part for part in path if part != ITEM), general)
+        return general
+
+    def _general(self, path: Path) -> Rule | None:
         spelt = "/".join(path)
         for expression, rule in self._globs:
             if expression.fullmatch(spelt):

@@ -52,6 +52,11 @@ def save(connection: Connection, finished: Sequence[Finished]) -> None:
     if inputs is not None:
         follow_up(connection, inputs, tenants)
     sharing_store.close(connection, runs)
+    connection.execute(_MASK_WHEN_OVER, {"ids": [request_id(run.job) for run in runs]})
+
+
+# After the answers' time was written: until that is over they are not masked.
+_MASK_WHEN_OVER = text("SELECT mask_when_over(CAST(:ids AS bigint[]))")
 
 
 def _save_requests(connection: Connection, runs: Sequence[Finished]) -> None:

@@ -52,7 +52,7 @@ def test_a_kind_of_a_folder_with_several_is_named_in_full(run: Worker) -> None:
 def test_what_is_no_maintenance_is_refused_and_told_what_is(run: Worker) -> None:
     for name in ("verification", "nonsense"):
         told = refused(run(name))
-        assert f"there is no maintenance called {name}; there is keys.rotate, masking.sweep," in told
+        assert f"there is no maintenance called {name}; there is keys.rotate, masking.completed," in told
 
 
 def test_a_run_that_was_killed_in_the_middle_and_run_again_adds_up(

@@ -106,6 +106,9 @@ def add_node(
     type_: Annotated[str, typer.Option("--type", help="Its type: string, integer, date, ...")] = "string",
     is_list: Annotated[bool, typer.Option("--list", help="Its value is a list.")] = False,
     is_required: Annotated[bool, typer.Option("--required", help="Note answers without it.")] = False,
+    pii_class: Annotated[
+        str | None, typer.Option("--personal", help="Mask it as a value of this class: name, contact, ...")
+    ] = None,
     by: By = None,
     as_: As = None,
 ) -> None:
@@ -117,7 +120,13 @@ def add_node(
     with transaction("describe the node", by=by) as connection:
         scope = scope_of(connection, integration)
         name = actor(by)
-        nodes.add_node(connection, acting(as_), scope, path, type_, is_array=is_list, is_required=is_required, by=name)
+        nodes.add_node(
+            *(connection, acting(as_), scope, path, type_),
+            is_array=is_list,
+            is_required=is_required,
+            pii_class=pii_class,
+            by=name,
+        )
     typer.echo(f"Described {path}.")
 
 

@@ -38,8 +38,8 @@ def accept_household_member(
 ) -> int:
     """Make a driver of the person, in the caller's transaction; gives the driver's id, also if it was done before.
 
-    Raises `BadRequest` with code unknown_offer or already_declined, and `Undecipherable` if the licence number can't be
-    read with the keys at hand.
+    Raises `BadRequest` with code unknown_offer, already_declined or offer_masked, and `Undecipherable` if the licence
+    number can't be read with the keys at hand.
     """
     offer = _locked(connection, offer_id)
     if offer.decision == "declined":
@@ -47,6 +47,8 @@ def accept_household_member(
     if offer.accepted_driver_id is not None:
         accepted: int = offer.accepted_driver_id
         return accepted
+    if offer.pii_rule_version is not None:
+        raise BadRequest("offer_masked", f"who offer {offer_id} is about was masked: it is too old to be accepted")
     ids = connection.execute(_NEW_IDS).one()
     values = {**offer._mapping, "offer": offer_id, "driver": ids.driver, "license": ids.license, "user": user_id}
     connection.execute(_ADD_DRIVER, values)
@@ -91,7 +93,8 @@ _OFFER = text(
     """
     SELECT offer.driver_id, offer.request_id, offer.relationship, offer.first_name, offer.last_name,
         offer.date_of_birth, offer.license_number, offer.license_number_bidx, offer.license_state, offer.license_type,
-        offer.external_license_status, offer.decision, offer.accepted_driver_id
+        offer.external_license_status, offer.decision,
+        offer.accepted_driver_id, offer.pii_rule_version
     FROM household_member_offer AS offer WHERE offer.id = :offer FOR UPDATE
     """
 )

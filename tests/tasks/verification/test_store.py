@@ -396,9 +396,9 @@ def test_a_hundred_jobs_take_a_handful_of_statements(platform: Platform) -> None
     outcomes[0], outcomes[1] = Expired(), GiveUp("provider_error", "", report(questions[1]))
     with statements(platform.db) as sent:
         platform.save(*map(Finished, jobs, questions, outcomes))
-    # Calls, requests with and without a report, results, audit rows, drivers, licences, addresses, and who waits for an
-    # answer.
-    assert len(sent) == 9
+    # Calls, requests with and without a report, results, audit rows, drivers, licences, addresses, who waits for an
+    # answer, and what is to be masked at once.
+    assert len(sent) == 10
 
 
 def test_what_a_run_changed_is_in_the_audit_trail_by_its_ids(platform: Platform) -> None:

@@ -6,7 +6,7 @@ from typing import get_args
 
 from sqlalchemy import Connection, text
 
-from models.vocabularies import NodeDataType
+from models.vocabularies import DataClass, NodeDataType
 from worker.audit import audit
 from worker.configuration.field_mapping import paths
 from worker.errors import BadRequest
@@ -51,11 +51,13 @@ def add_node(
     name: str = "",
     is_array: bool = False,
     is_required: bool = False,
+    pii_class: str | None = None,
     by: str | None = None,
 ) -> int:
     """Describe a field of the API version that the integration speaks; gives its id. Needs manage_mappings everywhere.
 
-    Raises `BadRequest` with code forbidden, bad_path, bad_data_type or known_node.
+    One with a `pii_class` is masked as a value of that class in every answer, old ones included.
+    Raises `BadRequest` with code forbidden, bad_path, bad_data_type, bad_pii_class or known_node.
     """
     system = Scope(scope.integration_id)
     require(connection, actor, "manage_mappings", system)
@@ -64,8 +66,12 @@ def add_node(
     if data_type not in get_args(NodeDataType):
         known = ", ".join(get_args(NodeDataType))
         raise BadRequest("bad_data_type", f"There is no type {data_type}; there are {known}.")
+    if pii_class is not None and pii_class not in get_args(DataClass):
+        known = ", ".join(get_args(DataClass))
+        raise BadRequest("bad_pii_class", f"There is no class {pii_class} of personal data; there are {known}.")
     values = {
         "integration_id": scope.integration_id,
+        "pii_class": pii_class,
         "path": path,
         "name": name or path.rsplit(".", 1)[-1].removesuffix("[]").replace("_", " ").title()[:100],
         "data_type": data_type,
@@ -121,9 +127,10 @@ _NODES = text(
 _ADD = text(
     """
     INSERT INTO integration_node (
-        integration_id, node_path, node_name, data_type, is_array, is_required, api_version, status_id, created_by
+        integration_id, node_path, node_name, data_type, is_array, is_required, pii_class, api_version, status_id,
+        created_by
     )
-    SELECT api.id, :path, :name, :data_type, :is_array, :is_required, coalesce(api.api_version, '1'),
+    SELECT api.id, :path, :name, :data_type, :is_array, :is_required, :pii_class, coalesce(api.api_version, '1'),
         (SELECT id FROM status WHERE code = 'ACTIVE'),
         coalesce(CAST(:user_id AS uuid), '00000000-0000-0000-0000-000000000001')
     FROM third_party_integration AS api WHERE api.id = :integration_id

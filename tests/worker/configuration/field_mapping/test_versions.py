@@ -259,6 +259,15 @@ def test_a_node_that_is_none_is_refused(platform: Platform, path: str, data_type
     assert refused.value.code == code
 
 
+def test_a_node_can_be_declared_personal_by_a_class_that_there_is(platform: Platform) -> None:
+    with platform.db.transaction() as connection:
+        node_id = nodes.add_node(connection, SYSTEM, platform.scope, "a.bird", "string", pii_class="name")
+        declared = text("SELECT pii_class FROM integration_node WHERE id = :id")
+        assert connection.execute(declared, {"id": node_id}).scalar_one() == "name"
+        with pytest.raises(BadRequest, match="no class bird of personal data; there are name, "):
+            nodes.add_node(connection, SYSTEM, platform.scope, "a.fish", "string", pii_class="bird")
+
+
 GRANTS = ("none", "another right", "another producer", "producer", "program", "system")
 
 
