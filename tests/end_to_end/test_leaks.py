@@ -17,6 +17,14 @@ from tests.waiting import in_thread, until
 pytestmark = [pytest.mark.end_to_end, pytest.mark.kills]
 
 
+SEARCHED_FOR = (
+    *("first name", "last name", "birth date", "American birth date", "street", "city", "licence number", "VIN"),
+    *("household member", "owner", "owner's number", "title number", "alias", "offence", "word"),
+    *("database password", "Redis password", "Flower password", "encryption key", "blind index key"),
+    *("client_secret", "provider's access token", "client secret", "access token"),
+)
+
+
 @dataclass(frozen=True)
 class System:
     home: Path
@@ -28,11 +36,15 @@ class System:
             for name in ("API", "Flower")
             if (found := re.search(rf"^{name} +(http://\S+)", self.said, re.MULTILINE))
         }
+        health = next(line for line in self.said.splitlines() if line.startswith("Health"))
+        ports = re.findall(r"[\w-]+ (\d+)(?:,|$)", health)
         login = re.search(r"user (\S+), password (\S+)\)", self.said)
         assert login is not None
+        assert len(ports) >= 5, health
         return run_worker(
             *("check", "leaks", "--within", within, "--flower", where["Flower"], "--api", where["API"]),
             *(f"--log={log}" for log in (self.home / "log", *(self.home / "servers").glob("*.log"))),
+            *(f"--page=http://127.0.0.1:{port}/{page}" for port in ports for page in ("metrics", "readyz")),
             cwd=self.home.parent,
             environment=clean_environment(WORKER_HOME=str(self.home), FLOWER_BASIC_AUTH=f"{login[1]}:{login[2]}"),
         )
@@ -74,12 +86,13 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 def test_nothing_personal_is_found_outside_of_postgresql_even_after_a_crash(system: System) -> None:
     answer = in_thread(system.check)
-    until(system.jobs_running, timeout_s=30)
+    until(system.jobs_running, timeout_s=90)
     system.kill_worker()
     done = answer()
     assert done.returncode == 0, done.stdout + done.stderr
-    for place in ("MONITOR", "Redis", "file", "page", "table"):
-        assert re.search(rf"^{place} +[1-9]\d+", done.stdout, re.MULTILINE), done.stdout
+    for place in ("MONITOR", "Redis", "dump", "file", "page", "table", *SEARCHED_FOR):
+        assert re.search(rf"^{place} +[1-9]\d*\b", done.stdout, re.MULTILINE), f"{place}: {done.stdout}"
+    assert "Nobody was asked" not in done.stdout
     assert " 0 places" in done.stdout
 
 

@@ -70,7 +70,6 @@ def leaks(
     ] = None,
     api: Annotated[str | None, typer.Option(help="The API's address: its errors are provoked too.")] = None,
     page: Annotated[list[str] | None, typer.Option(help="Another address to search, such as one of metrics.")] = None,
-    integration: Annotated[str, typer.Option(help="An integration that calls the sandbox.")] = "DCS_HOUSEHOLD_DRIVERS",
     within: Annotated[str, typer.Option(help="Cancel what has not ended by then.")] = "60s",
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
@@ -93,7 +92,6 @@ def leaks(
     if missing:
         raise BadRequest("no_such_log", f"there is no {missing[0]}")
     request = Request(
-        integration=integration,
         within_s=parse_duration(within).total_seconds(),
         logs=log or [],
         flower_url=flower,
@@ -105,10 +103,14 @@ def leaks(
     if json:
         print_json(report)
     else:
+        print_table(("SEARCHED FOR", "VALUES"), report.canaries.items())
+        typer.echo()
         print_table(("SEARCHED", "BYTES"), sorted(report.looked_at.items()))
         if report.leaks:
             typer.echo()
             print_table(("FOUND IN", "WHAT"), [(place, ", ".join(kinds)) for place, kinds in report.leaks.items()])
+        for code in report.not_asked:
+            typer.echo(f"Nobody was asked about through {code}: it has no sandbox configuration of the system's.")
         ends = ", ".join(f"{count} {state}" for state, count in sorted(report.ended.items()))
         typer.echo(f"{report.people} people, {ends}: {len(report.leaks)} places with personal data or secrets.")
     if report.leaks:

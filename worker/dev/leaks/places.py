@@ -1,12 +1,9 @@
-"""Where personal data must not be, read as bytes: Redis, files, pages, and the tables that hold ids and codes only."""
+"""Where personal data must not be, read as bytes: Redis, files, and the tables that hold ids and codes only."""
 
-import base64
-import http.client
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from redis import Redis
@@ -18,7 +15,6 @@ from models.facts import data_class_of
 Found = Iterator[tuple[str, bytes]]
 """The name of a place, and what is there."""
 
-PAGES_OF_FLOWER = ("/", "/workers", "/tasks", "/broker", "/api/tasks", "/api/workers?refresh=true", "/metrics")
 _CHUNK = 1 << 20
 _OVERLAP = 200  # longer than any canary: one that lies across two chunks is found in the second
 
@@ -82,8 +78,8 @@ class Monitor:
                     continue
 
 
-def files(paths: list[Path]) -> Found:
-    """Each file, directories with all in them, in pieces."""
+def files(paths: list[Path], kind: str = "file") -> Found:
+    """Each file, directories with all in them, in pieces; `kind` is what they are called."""
     for path in paths:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if not file.is_file():
@@ -91,22 +87,8 @@ def files(paths: list[Path]) -> Found:
             with file.open("rb") as opened:
                 before = b""
                 while piece := opened.read(_CHUNK):
-                    yield f"file {file.name}", before + piece
+                    yield f"{kind} {file.name}", before + piece
                     before = piece[-_OVERLAP:]
-
-
-def page(url: str, login: str | None = None) -> tuple[int, bytes]:
-    """Status, and headers with body."""
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.netloc, timeout=10)
-    headers = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login else {}
-    try:
-        connection.request("GET", f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}", headers=headers)
-        answer = connection.getresponse()
-        return answer.status, str(answer.headers).encode() + answer.read()
-    finally:
-        connection.close()
 
 
 def tables(connection: sa.Connection) -> Found:

@@ -13,6 +13,8 @@ from .personas import BY_LAST_NAME
 PATH = "/v1.0/criminal"
 VERSION = "1.0"
 MOST_PERSONS = 100
+ALIAS = "ALIAS, SAM"
+OFFENSE = "DRIVING WHILE INTOXICATED 3RD OR MORE"
 Json = dict[str, Any]
 
 SCENARIOS = frozenset(
@@ -59,7 +61,7 @@ def _profiles(person: Json, scenario: str, search_aliases: bool) -> list[Json]:
     if scenario == "criminal_felony":
         return [_profile(person, [_history(person)])]
     if scenario == "criminal_alias" and search_aliases:
-        return [_profile(person, [_history(person, source="A", alias_names=["ALIAS, SAM"])])]
+        return [_profile(person, [_history(person, source="A", alias_names=[ALIAS])])]
     if scenario == "criminal_two_profiles":
         return [_profile(person, [_history(person)]), _profile(person, [])]
     return [_profile(person, [])]
@@ -92,7 +94,7 @@ def _history(person: Json, *, source: str = "P", alias_names: list[str] | None =
         "offenses": [
             {
                 "offense_code": "54040009",
-                "description": "DRIVING WHILE INTOXICATED 3RD OR MORE",
+                "description": OFFENSE,
                 "disposition": "CONVICTED",
                 "degree": "FELONY",
                 "conviction_date": "2015-06-30",

@@ -109,12 +109,17 @@ def _driver_data(person: Json, address: Json | None, driver_id: str) -> Json:
     }
 
 
+def member_name(nth: int) -> str:
+    """The first name of the nth other person at an address."""
+    return f"Member{nth:02d}"
+
+
 def _member(nth: int, driver: Json, address: Json | None, scenario: str, now: float) -> Json:
     """The nth other person at the address, the same one for the same driver each time."""
     without_license = scenario == "household" and nth in (2, 4)
     this_year = datetime.fromtimestamp(now, UTC).year
     person = {
-        "first_name": f"Member{nth:02d}",
+        "first_name": member_name(nth),
         "last_name": driver["last_name"],
         # The second one is a teenager, whenever the sandbox runs.
         "date_of_birth": f"{this_year - 16}-03-09" if nth == 2 else f"{1950 + nth % 40}-07-{nth % 28 + 1:02d}",

@@ -27,6 +27,11 @@ FLAGS = (
     "hot_check",
     "obsolete",
 )
+OWNER = "OWNER, OLIVE"
+OWNER_ID = "987654321"
+"""987-65-4320 to 987-65-4329 were set aside for advertising: nobody has this number."""
+
+TITLE_NUMBER = "99000000000000001"
 _VIN = re.compile(r"[A-Z0-9]{17}")
 
 
@@ -90,12 +95,11 @@ def _vehicle(vin: str, tag: str, scenario: str, address: Json | None) -> Json:
             "vin_error": False,
         },
         "title_info": {
-            "title_number": "99000000000000001",
+            "title_number": TITLE_NUMBER,
             "title_date": "2019-08-01",
-            "owner_name_1": "OWNER, OLIVE",
+            "owner_name_1": OWNER,
             "owner_name_2": None,
-            # 987-65-4320 to 987-65-4329 were set aside for advertising: nobody has this number.
-            "owner_id": "987654321" if scenario == "vehicle_ssn" else None,
+            "owner_id": OWNER_ID if scenario == "vehicle_ssn" else None,
             "owner_address": place,
             "previous_owner_name": None,
             "privacy_opt_out_code": 3 if scenario == "vehicle_ssn" else 0,
