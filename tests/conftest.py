@@ -26,7 +26,7 @@ from worker.settings import Settings
 
 OUTSIDE = ("DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL", "BROKER_URL", "ENCRYPTION_KEYS", "BLIND_INDEX_KEY")
 TERMINAL = ("COLUMNS", "LINES")  # readline sets them in pytest-xdist's processes: commands under test print to files
-for name in (*OUTSIDE, *TERMINAL):
+for name in (*OUTSIDE, *(f"{name}_FILE" for name in OUTSIDE), *TERMINAL):
     os.environ.pop(name, None)
 
 # A busy machine is no counterexample: no property here is about the time an example takes.

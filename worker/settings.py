@@ -2,7 +2,8 @@
 
 Values come from the environment; what is missing there is read from the file `env` in the home directory
 (`WORKER_HOME`, default `.worker`), which `worker up` writes while its embedded servers run. So a second terminal
-in the same directory talks to the same servers, and whoever sets `DATABASE_URL` and `REDIS_URL` never sees it.
+in the same directory talks to the same servers, and whoever sets `DATABASE_URL` and `REDIS_URL` never sees it. What is
+a secret may be in a file that `<VARIABLE>_FILE` names (`secret_files.py`).
 """
 
 import os
@@ -15,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.errors import Misconfigured
+from worker.secret_files import secret
 
 
 def home_directory() -> Path:
@@ -187,20 +189,43 @@ _Loaded = TypeVar("_Loaded", bound=DatabaseSettings)
 
 
 def _load(kind: type[_Loaded]) -> _Loaded:
+    values, problems = _from_files(kind)
     try:
-        return kind(_env_file=home_directory() / "env")  # type: ignore[call-arg]  # pydantic fills the fields
+        settings = kind(_env_file=home_directory() / "env", **values)  # type: ignore[call-arg]  # pydantic takes it
+        if not problems:
+            return settings
     except ValidationError as error:
-        problems = "\n".join(f"  {_name(e['loc'])}: {e['msg']}" for e in error.errors())
-        raise Misconfigured(
-            f"These settings are missing or wrong:\n{problems}\n"
-            "Set them in the environment, or run `worker up` in this directory to use embedded servers."
-        ) from None
+        for found in error.errors():
+            problems.setdefault(_name(found["loc"]), found["msg"])
+    lines = "\n".join(f"  {name}: {problem}" for name, problem in problems.items())
+    raise Misconfigured(
+        f"These settings are missing or wrong:\n{lines}\n"
+        "Set them in the environment, or run `worker up` in this directory to use embedded servers."
+    ) from None  # pydantic's own error repeats values
+
+
+def _from_files(kind: type[BaseSettings]) -> tuple[dict[str, str], dict[str, str]]:
+    """Those secrets that are given as files, and what is wrong with which, by variable."""
+    values: dict[str, str] = {}
+    problems: dict[str, str] = {}
+    for field_name, field in kind.model_fields.items():
+        name = field.alias or _name((field_name,))
+        if "Secret" not in str(field.annotation) or not os.environ.get(f"{name}_FILE"):
+            continue
+        try:
+            values[field.alias or field_name] = secret(name) or ""
+        except Misconfigured as error:
+            problems[name] = str(error)
+    return values, problems
 
 
 class _Broker(BaseSettings):
     model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
-    redis_url: str | None = Field(None, alias="REDIS_URL")
-    broker_url: str | None = Field(None, alias="BROKER_URL")
+    redis_url: SecretStr | None = Field(None, alias="REDIS_URL")
+    broker_url: SecretStr | None = Field(None, alias="BROKER_URL")
+
+
+_BROKER_VARIABLES = ("REDIS_URL", "BROKER_URL", "REDIS_URL_FILE", "BROKER_URL_FILE")
 
 
 def load_broker_url() -> str | None:
@@ -213,13 +238,17 @@ def load_broker_url() -> str | None:
         written_at = file.stat().st_mtime_ns
     except OSError:
         written_at = 0
-    return _broker_url(file, written_at, os.environ.get("REDIS_URL"), os.environ.get("BROKER_URL"))
+    return _broker_url(file, written_at, *(os.environ.get(name) for name in _BROKER_VARIABLES))
 
 
 @lru_cache(maxsize=8)
 def _broker_url(file: Path, written_at: int, *_given: str | None) -> str | None:
-    broker = _Broker(_env_file=file)  # type: ignore[call-arg]  # pydantic fills the fields
-    return broker.broker_url or broker.redis_url
+    values, problems = _from_files(_Broker)
+    for problem in problems.values():
+        raise Misconfigured(problem)
+    broker = _Broker(_env_file=file, **values)  # type: ignore[arg-type]  # pydantic makes secrets of strings
+    url = broker.broker_url or broker.redis_url
+    return url.get_secret_value() if url else None
 
 
 def _name(location: tuple[int | str, ...]) -> str:

@@ -219,3 +219,50 @@ def test_the_broker_is_found_without_any_other_setting(home: Path, monkeypatch: 
     assert load_broker_url() == "redis://of-the-environment/"
     monkeypatch.setenv("BROKER_URL", "amqp://queue/")
     assert load_broker_url() == "amqp://queue/"
+
+
+def as_file(environment: pytest.MonkeyPatch, name: str, content: str, path: Path) -> Path:
+    environment.delenv(name, raising=False)
+    path.write_text(content)
+    environment.setenv(f"{name}_FILE", str(path))
+    return path
+
+
+def test_secrets_come_from_files_too(environment: pytest.MonkeyPatch, home: Path) -> None:
+    for number, (name, value) in enumerate(GOOD.items()):
+        as_file(environment, name, f"{value}\n", home / f"secret-{number}")
+    as_file(environment, "WORKER_METRICS_TOKEN", "canary-of-monitoring", home / "token")
+    settings = load_settings()
+    assert settings.application_url == "postgresql+psycopg://app:canary-a@db:5432/platform"
+    assert settings.blind_index_key.get_secret_value() == "canary-d"
+    assert settings.metrics_token is not None
+    assert settings.metrics_token.get_secret_value() == "canary-of-monitoring"
+    assert load_broker_url() == GOOD["REDIS_URL"]
+
+
+def test_a_file_counts_more_than_what_the_home_says(environment: pytest.MonkeyPatch, home: Path) -> None:
+    (home / "env").write_text("REDIS_URL=redis://of-the-home/\n")
+    as_file(environment, "REDIS_URL", "redis://of-the-secret/", home / "secret")
+    assert load_settings().celery_broker_url == load_broker_url() == "redis://of-the-secret/"
+
+
+def test_secrets_files_that_cannot_be_used_are_all_named_and_not_repeated(
+    environment: pytest.MonkeyPatch, home: Path
+) -> None:
+    as_file(environment, "DATABASE_URL", "", home / "gone").unlink()
+    as_file(environment, "REDIS_URL", "\n", home / "empty")
+    as_file(environment, "ENCRYPTION_KEYS", "", home / "binary").write_bytes(b"canary\xff")
+    as_file(environment, "BROKER_URL", "canary" * 20_000, home / "large")
+    as_file(environment, "MIGRATION_DATABASE_URL", "mysql://canary", home / "wrong")
+    (home / "twice").write_text("canary")
+    environment.setenv("BLIND_INDEX_KEY_FILE", str(home / "twice"))
+    said = refusal()
+    assert sorted(problem.split(": ")[0] for problem in said) == sorted(
+        ["DATABASE_URL", "REDIS_URL", "ENCRYPTION_KEYS", "BROKER_URL", "MIGRATION_DATABASE_URL", "BLIND_INDEX_KEY"]
+    )
+    assert "canary" not in str(said)
+    for file in ("gone", "empty", "binary", "large"):
+        assert str(home / file) in str(said)
+    assert "BLIND_INDEX_KEY: BLIND_INDEX_KEY is set, and so is BLIND_INDEX_KEY_FILE" in str(said)
+    with pytest.raises(Misconfigured, match="REDIS_URL_FILE names .*empty, which is empty"):
+        load_broker_url()

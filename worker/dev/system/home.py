@@ -8,6 +8,7 @@ from pathlib import Path
 
 from worker.crypto import Keyring, new_key
 from worker.errors import Misconfigured
+from worker.secret_files import secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Home:
         Kept, because whatever was encrypted must stay readable after a restart.
         """
         names = ("ENCRYPTION_KEYS", "BLIND_INDEX_KEY")
-        given = {name: os.environ[name] for name in names if os.environ.get(name)}
+        given = {name: value for name in names if (value := secret(name))}
         if len(given) == 1:
             missing = next(name for name in names if name not in given)
             raise Misconfigured(f"{next(iter(given))} is set and {missing} is not: set both, or neither")

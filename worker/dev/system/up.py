@@ -28,6 +28,7 @@ from worker.dev.system.readiness import accepts, answers, listeners
 from worker.dev.system.supervisor import Supervisor
 from worker.errors import Misconfigured
 from worker.schema import migrate
+from worker.secret_files import secret
 from worker.settings import Settings, load_settings
 
 SERVERS = ("DATABASE_URL", "REDIS_URL")
@@ -144,14 +145,14 @@ def _watch(
 
 def _uses_embedded_servers() -> bool:
     """Whether no servers are given. Raises `Misconfigured` when the environment gives only a part of what is needed."""
-    given = [name for name in (*SERVERS, "BROKER_URL") if os.environ.get(name)]
+    given = [name for name in (*SERVERS, "BROKER_URL") if secret(name)]
     if not given:
         return True
     if missing := [name for name in SERVERS if name not in given]:
         raise Misconfigured(
             f"{given[0]} is set and {missing[0]} is not: set both servers' URLs, or none to use embedded servers"
         )
-    if missing := [name for name in KEYS if not os.environ.get(name)]:
+    if missing := [name for name in KEYS if not secret(name)]:
         raise Misconfigured(
             f"{' and '.join(missing)} must be set where DATABASE_URL is: all who share a database share its keys "
             "(a new one: openssl rand -base64 32; ENCRYPTION_KEYS wants it as k1:<key>)"
@@ -170,6 +171,8 @@ def _start_servers(home: Home, stack: ExitStack) -> EmbeddedServers:
         **home.keys(),
     }
     os.environ.update(variables)
+    for name in variables:
+        os.environ.pop(f"{name}_FILE", None)  # it has been read, or is meant for other servers
     stack.enter_context(home.announced(variables))
     return servers
 
