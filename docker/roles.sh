@@ -2,6 +2,9 @@
 # Runs once, when the database's volume is empty: two roles that are no superusers. The owner changes tables
 # (migrations), the application only uses rows; what it may do with which table is granted by the migrations.
 set -eu
+OWNER_PASSWORD=$(cat "$OWNER_PASSWORD_FILE")
+APP_PASSWORD=$(cat "$APP_PASSWORD_FILE")
+export OWNER_PASSWORD APP_PASSWORD
 psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" <<'SQL'
 \getenv owner_password OWNER_PASSWORD
 \getenv app_password APP_PASSWORD

@@ -19,6 +19,7 @@ from worker.broker import celery_configuration
 from worker.crypto import Keyring
 from worker.database import Database
 from worker.errors import Misconfigured
+from worker.flower_start import refuse_if_open
 from worker.job import Kind, declared
 from worker.keys import check_keys
 from worker.process import redis_reconnect
@@ -68,6 +69,12 @@ for module in TASK_MODULES:
     import_module(module)
 for kind in declared().values():
     app.task(_task_of(kind), name=kind.name)
+
+
+@signals.import_modules.connect
+def _refuse_open_flower(**_: Any) -> None:
+    """The moment when any program of Celery's has read its options and not begun."""
+    refuse_if_open()
 
 
 @signals.setup_logging.connect

@@ -29,7 +29,7 @@ def celery_configuration(broker_url: str) -> dict[str, Any]:
         "accept_content": ["json"],
         "worker_prefetch_multiplier": 1,
         "worker_disable_rate_limits": True,
-        "worker_send_task_events": False,  # a third of the throughput of short tasks; Flower's users add -E
+        "worker_send_task_events": False,  # a third of the throughput of short tasks; Flower has them switched on
         "worker_enable_remote_control": True,  # Flower and `celery inspect`; the broker's password guards it
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_eta_task_limit": 100,  # nothing of ours has an ETA: time is a column

@@ -20,6 +20,8 @@ _log = structlog.get_logger(__name__)
 MESSAGE_MAX = 50
 """Jobs that one hint names at the most. Celery's cost is a message's, so under load many jobs share it."""
 
+_SHOWN_MAX = 3
+
 _LEFT_ALONE_S = 1.0
 """After a failure the broker isn't tried for this long: a thousand enqueues must not each wait for its timeout."""
 
@@ -50,7 +52,8 @@ class Hints:
         if time.monotonic() < self._away_until:
             return False
         try:
-            self._app.send_task(kind, args=[[str(job_id) for job_id in ids]], queue=queue, retry=False)
+            named = [str(job_id) for job_id in ids]
+            self._app.send_task(kind, args=[named], argsrepr=_shown(named), queue=queue, retry=False)
         except _AWAY as error:
             self._leave_alone(error)
             return False
@@ -76,3 +79,10 @@ class Hints:
     def _leave_alone(self, error: Exception) -> None:
         self._away_until = time.monotonic() + _LEFT_ALONE_S
         _log.warning("broker.away", error=type(error).__name__)
+
+
+def _shown(ids: Sequence[str]) -> str:
+    """What Flower tells of a hint. Celery would write out all the ids a second time."""
+    if len(ids) <= _SHOWN_MAX:
+        return ", ".join(ids)
+    return f"{len(ids)} jobs: {', '.join(ids[:_SHOWN_MAX])} ..."

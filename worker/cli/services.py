@@ -1,4 +1,4 @@
-"""`worker sandbox` and `worker api`: one service in the foreground."""
+"""`worker sandbox`, `worker api` and `worker flower`: one service in the foreground."""
 
 from typing import Annotated
 
@@ -46,3 +46,19 @@ def api(
         access_log=False,  # a line for each request costs as much as asking the database; /metrics counts them
         timeout_graceful_shutdown=_LONGEST_GOODBYE_S,
     )
+
+
+def flower(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5555,
+    without_login: Annotated[
+        bool, typer.Option("--without-login", help="Let in everybody on this machine; loopback addresses only.")
+    ] = False,
+    allow_changes: Annotated[
+        bool, typer.Option("--allow-changes", help="Let those who are logged in stop workers and revoke hints.")
+    ] = False,
+) -> None:
+    """Serve Flower: what workers and hints do. The login is user:password in FLOWER_BASIC_AUTH or its _FILE."""
+    from worker.flower_start import serve
+
+    serve(host, port, without_login=without_login, allow_changes=allow_changes)

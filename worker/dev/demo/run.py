@@ -82,7 +82,7 @@ def _run(request: Request, console: Console, interruption: Interruption, stack: 
     supervisor = stack.enter_context(Supervisor(home.logs, console.print))
     supervisor.start(parts.sandbox(port, latency="50ms"))
     numbers = range(1, request.workers + 1)
-    supervisor.start(*(parts.verification_worker(number, events=False) for number in numbers))
+    supervisor.start(*(parts.verification_worker(number) for number in numbers))
     demo = _Demo(database, supervisor, interruption, settings, console)
     console.print(f"Starting the provider's sandbox and {request.workers} worker(s) ...")
     demo.await_workers(request.workers)

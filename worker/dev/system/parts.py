@@ -15,24 +15,21 @@ def sandbox(port: int, *, latency: str = "0") -> Program:
     return Program("sandbox", _python("worker.dev.sandbox", "--port", str(port), "--latency", latency))
 
 
-def verification_worker(number: int, *, events: bool, health_port: int | None = None) -> Program:
-    """`events` tells Flower what happens, at the price of some throughput."""
-    name = f"worker-{number}"
-    more = ("--events",) if events else ()
-    return _worker(name, "verification", health_port, "--pool", "threads", "--concurrency", str(THREADS), *more)
+def verification_worker(number: int, *, health_port: int | None = None) -> Program:
+    options = ("--pool", "threads", "--concurrency", str(THREADS))
+    return _worker(f"worker-{number}", "verification", health_port, *options)
 
 
 def rating_worker(health_port: int) -> Program:
     """Processes of their own for CPU work. Each takes a few ranges of quotes at a time: while one is rated, others are
     read and written."""
-    options = ("--pool", "prefork", "--concurrency", "1", "--events")
+    options = ("--pool", "prefork", "--concurrency", "1")
     return _worker("rating", "rating", health_port, *options, environment={"WORKER_CALLS_IN_FLIGHT": "4"})
 
 
 def maintenance_worker(health_port: int) -> Program:
     """One process, one job at a time: upkeep waits for its turn, and may use the CPU."""
-    options = ("--pool", "prefork", "--concurrency", "1", "--events")
-    return _worker("maintenance", "maintenance", health_port, *options)
+    return _worker("maintenance", "maintenance", health_port, "--pool", "prefork", "--concurrency", "1")
 
 
 def beat(health_port: int) -> Program:
@@ -40,7 +37,7 @@ def beat(health_port: int) -> Program:
 
 
 def flower(port: int, password: str) -> Program:
-    command = _celery("flower", "--address=127.0.0.1", f"--port={port}", "--read_only=True")
+    command = _python("worker", "flower", "--port", str(port))
     return Program("flower", command, {"FLOWER_BASIC_AUTH": f"{FLOWER_USER}:{password}"}, grace_s=5)
 
 

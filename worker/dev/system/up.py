@@ -88,7 +88,7 @@ def _run(request: Request, is_embedded: bool, console: Console, interruption: In
         supervisor.start(parts.sandbox(sandbox_port))
     numbers = range(1, request.workers + 1)
     health = {name: choose(0, "") for name in (*(f"worker-{n}" for n in numbers), "rating", "maintenance", "beat")}
-    supervisor.start(*(parts.verification_worker(n, events=True, health_port=health[f"worker-{n}"]) for n in numbers))
+    supervisor.start(*(parts.verification_worker(n, health_port=health[f"worker-{n}"]) for n in numbers))
     supervisor.start(parts.rating_worker(health["rating"]), parts.maintenance_worker(health["maintenance"]))
     supervisor.start(parts.beat(health["beat"]), parts.flower(flower_port, password), parts.api(api_port))
     announcements = [
