@@ -8,7 +8,15 @@ from importlib.metadata import packages_distributions
 
 from tests.sources import OURS, ROOT, import_graph, is_within
 
-LIGHT = ("worker.bulk", "worker.commit_hints", "worker.database", "worker.enqueue", "worker.errors", "worker.secret_files", "worker.settings")
+LIGHT = (
+    "worker.bulk",
+    "worker.commit_hints",
+    "worker.database",
+    "worker.enqueue",
+    "worker.errors",
+    "worker.secret_files",
+    "worker.settings",
+)
 """What an application loads that only asks for jobs; the extra `hints` is for the rest of it."""
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
