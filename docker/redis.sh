@@ -7,8 +7,8 @@ umask 077
 digest=$(printf %s "$(cat "$REDIS_PASSWORD_FILE")" | sha256sum | cut -d ' ' -f 1)
 
 connection='+ping +hello +auth +select +client|setinfo +client|setname +client|id +multi +exec +discard +watch +unwatch'
-scripts='+eval +evalsha +script|load +time'
-values='+get +set +del +exists +expire +pexpire'
+scripts='+eval +evalsha +script|load +script|exists +time'
+values='+get +set +del +exists +expire +pexpire +pttl'
 lists='+llen +lpush +rpush +rpop +brpop'
 sets='+sadd +srem +smembers +zadd +zrem +zcard +zrange +zrangebyscore +zrevrangebyscore +zremrangebyscore'
 hashes='+hget +hmget +hset +hdel +hlen +hgetall +hincrby'

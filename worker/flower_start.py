@@ -1,7 +1,8 @@
 """How Flower starts: behind a login, reading only, on this machine unless told otherwise.
 
-By itself Flower shows everything to whoever reaches its port, and lets them stop workers. `worker flower` starts it with
-better defaults. The app itself refuses one that is open, however it was started (`celery -A worker.app flower` too).
+By itself Flower shows everything to whoever reaches its port, and lets them stop workers. `worker flower` starts it
+with better defaults. The app itself refuses one that is open, however it was started (`celery -A worker.app flower`
+too).
 """
 
 import sys
@@ -33,13 +34,17 @@ def serve(host: str, port: int, *, without_login: bool, allow_changes: bool) -> 
 
     from celery.bin.celery import celery
     from flower.options import options
+    from flower.views import BaseHandler
 
     from worker import logs
     from worker.app import app
+    from worker.broker import QUEUES
     from worker.settings import load_settings
 
     logs.configure(load_settings())
     options.basic_auth = logins
+    # By itself it knows the queues of those workers that answered its first question in time.
+    BaseHandler.get_active_queue_names = lambda _: sorted(QUEUES)
     arguments = {
         "address": host,
         "port": port,

@@ -83,6 +83,7 @@ class Hints:
 
 def _shown(ids: Sequence[str]) -> str:
     """What Flower tells of a hint. Celery would write out all the ids a second time."""
-    if len(ids) <= _SHOWN_MAX:
-        return ", ".join(ids)
-    return f"{len(ids)} jobs: {', '.join(ids[:_SHOWN_MAX])} ..."
+    if len(ids) == 1:
+        return ids[0]
+    more = " ..." if len(ids) > _SHOWN_MAX else ""
+    return f"{len(ids)} jobs: {', '.join(ids[:_SHOWN_MAX])}{more}"

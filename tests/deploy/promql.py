@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import promql_parser as promql
 from prometheus_client.parser import text_string_to_metric_families
@@ -130,7 +131,7 @@ def _called(node: promql.Call, scrapes: Sequence[Scrape]) -> Vector:
 
 def _increase(selector: promql.VectorSelector, scrapes: Sequence[Scrape]) -> Vector:
     found: Vector = {}
-    for before, after in zip(scrapes, scrapes[1:], strict=False):
+    for before, after in pairwise(scrapes):
         earlier = _selected(selector, before)
         for labels, value in _selected(selector, after).items():
             if labels in earlier:
@@ -173,7 +174,9 @@ def _paired(node: promql.BinaryExpr, left: Vector | float, right: Vector | float
             yield _nameless(labels), ARITHMETIC[word](a, b)
 
 
-def _pairs(node: promql.BinaryExpr, left: Vector | float, right: Vector | float) -> Iterator[tuple[Labels, float, float]]:
+def _pairs(
+    node: promql.BinaryExpr, left: Vector | float, right: Vector | float
+) -> Iterator[tuple[Labels, float, float]]:
     if isinstance(left, float):
         assert isinstance(right, dict)
         yield from ((labels, left, value) for labels, value in right.items())

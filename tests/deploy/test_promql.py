@@ -70,7 +70,9 @@ def test_expression_gives(expression: str, result: dict[str, float]) -> None:
     assert given(expression) == pytest.approx(result)
 
 
-@pytest.mark.parametrize("expression", ["avg(depth)", "depth offset 5m", "ceil(depth)", "sum without (a) (depth)", "-depth"])
+@pytest.mark.parametrize(
+    "expression", ["avg(depth)", "depth offset 5m", "ceil(depth)", "sum without (a) (depth)", "-depth"]
+)
 def test_what_it_does_not_know_is_refused(expression: str) -> None:
     with pytest.raises((NotImplementedError, AssertionError, KeyError)):
         given(expression)

@@ -1,6 +1,7 @@
 """The system of docker-compose.yml without containers: its commands, its variables, and secrets of its own.
 
-What a container would have to itself is replaced, and nothing else: addresses of services, ports, and directories.
+What a container would have to itself is replaced, and nothing else: addresses of services, ports, directories, and the
+name of its host.
 """
 
 import os
@@ -47,8 +48,9 @@ class Composed:
     def argv(self, service: str, command: Sequence[str]) -> list[str]:
         """The command as it runs here."""
         here = [self._here(service, word) for word in command]
-        program = {"celery": [sys.executable, "-m", "celery"], "worker": [sys.executable, "-m", "worker"]}
-        return [*program.get(here[0], [sys.executable] if here[0] == "python" else [here[0]]), *here[1:]]
+        program = {name: [sys.executable, "-m", name] for name in ("celery", "worker")} | {"python": [sys.executable]}
+        own_name = ["--hostname", f"celery@{service}"] if service.startswith("worker-") and here[0] == "celery" else []
+        return [*program.get(here[0], [here[0]]), *here[1:], *own_name]
 
     def environment(self, service: str) -> dict[str, str]:
         """The service's variables as they are here, and nothing of this process that configures a system."""

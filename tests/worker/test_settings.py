@@ -264,5 +264,5 @@ def test_secrets_files_that_cannot_be_used_are_all_named_and_not_repeated(
     for file in ("gone", "empty", "binary", "large"):
         assert str(home / file) in str(said)
     assert "BLIND_INDEX_KEY: BLIND_INDEX_KEY is set, and so is BLIND_INDEX_KEY_FILE" in str(said)
-    with pytest.raises(Misconfigured, match="REDIS_URL_FILE names .*empty, which is empty"):
+    with pytest.raises(Misconfigured, match=r"REDIS_URL_FILE names .*empty, which is empty"):
         load_broker_url()

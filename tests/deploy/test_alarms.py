@@ -1,0 +1,327 @@
+"""Each alarm fires when what it is about has really happened, and none fires while all is well.
+
+The database and the processes' objects are real and are put into the bad state; what they then expose as text is what
+the alarm's expression is evaluated on. How long a state has to last (`for`) is Prometheus' own affair.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from uuid import uuid4
+
+import psycopg
+import pytest
+import time_machine
+from prometheus_client import CollectorRegistry, generate_latest
+from pydantic import SecretStr
+from redis.asyncio import Redis
+from sqlalchemy import text
+from worker.metrics import Metrics
+
+from tasks.verification.gate import RULES, Ending, Pass, Visit
+from tasks.verification.gate_store import Gate
+from tests.conftest import DatabaseUrls
+from tests.deploy.files import alarms
+from tests.deploy.promql import Scrape, Vector, evaluate, scraped
+from tests.migrations.rows import only, request
+from worker import ledger
+from worker.api.metrics import Metrics as ApiMetrics
+from worker.api.system_metrics import SystemCollector
+from worker.database import Database
+from worker.operating.budgets import set_budget
+from worker.settings import Settings
+
+QUEUES = ("verification", "rating", "maintenance")
+
+
+@dataclass
+class System:
+    """A worker's and an API's metrics on a real database, which `owner` may put into any state."""
+
+    settings: Settings
+    db: Database
+    owner: psycopg.Connection
+    worker: Metrics
+    api: ApiMetrics
+    dispatcher_silent_s: float = 0.5
+
+    def scrape(self, at: float = 0.0) -> Scrape:
+        """All that two API processes and a worker expose now."""
+        worker = scraped(at, self.worker.text().decode(), job="worker", instance="worker:1").series
+        up = scraped(at, 'up{job="worker",instance="worker:1"} 1').series
+        own = scraped(at, self.api.text().decode(), job="worker-api", instance="api:1").series
+        apis = [
+            self._system(at, f"api:{number}") for number in (1, 2)
+        ]  # last: read anew, where `own` keeps for a while
+        return Scrape(at, {**worker, **up, **own, **apis[0], **apis[1]})
+
+    def _system(self, at: float, instance: str) -> Vector:
+        return scraped(at, system_text(self.db, self.settings), job="worker-api", instance=instance).series
+
+    def listen(self, *queues: str) -> None:
+        """As a worker of these queues says that it is there."""
+        self.owner.execute(
+            "INSERT INTO worker_process (owner, queues, hostname, pid, in_flight, calls_in_flight)"
+            " VALUES (%s, %s, 'host', 1, 0, 64)",
+            [str(uuid4()), list(queues)],
+        )
+
+    def ask(self, kind: str, queue: str, jobs: int = 1) -> None:
+        self.owner.execute(
+            "INSERT INTO job (kind, queue, max_attempts) SELECT %s, %s, 3 FROM generate_series(1, %s)",
+            [kind, queue, jobs],
+        )
+
+
+def system_text(db: Database, settings: Settings) -> str:
+    registry = CollectorRegistry()
+    collector = SystemCollector(db, settings)
+    registry.register(collector)
+    try:
+        return generate_latest(registry).decode()
+    finally:
+        collector.close()
+
+
+@pytest.fixture
+def system(settings: Settings, db: Database, database: DatabaseUrls) -> Iterator[System]:
+    with psycopg.connect(database.owner_url, autocommit=True) as owner:
+        worker, api = Metrics(), ApiMetrics()
+        worker.watch_pool(db)
+        api.watch(db, settings)
+        system = System(settings, db, owner, worker, api)
+        worker.gauge("worker_dispatcher_last_round_seconds", "How long ago.", lambda: system.dispatcher_silent_s)
+        for queue in QUEUES:
+            system.listen(queue)
+        yield system
+        api.close()
+
+
+def firing(*scrapes: Scrape) -> dict[str, Vector]:
+    """The alarms whose expression holds, with the series it holds for."""
+    found = {name: evaluate(alarm.expression, *scrapes) for name, alarm in alarms().items()}
+    return {name: series for name, series in found.items() if series}
+
+
+def test_nothing_fires_while_all_is_well(system: System) -> None:
+    before = system.scrape()
+    system.ask("verification.verify", "verification")
+    system.worker.ended("verification.verify", [("done", None)], 0.01)
+    system.api.answered("GET", "/healthz", 200, 0.01)
+    assert firing(before, system.scrape(60)) == {}
+
+
+Provoked = Iterator[Scrape]
+"""Scrapes in order of time; the alarm is asked for at the last one."""
+
+
+def metrics_absent(system: System) -> Provoked:
+    nowhere = SecretStr("postgresql://app:x@127.0.0.1:1/none")
+    away = Database(system.settings.model_copy(update={"database_url": nowhere}))
+    yield scraped(0, system_text(away, system.settings))
+    away.close()
+
+
+def process_not_scraped(system: System) -> Provoked:
+    yield Scrape(0, {**system.scrape().series, **scraped(0, 'up{job="worker",instance="worker:1"} 0').series})
+
+
+def clock_skew(system: System) -> Provoked:
+    with time_machine.travel(time.time() + 60):
+        yield system.scrape()
+
+
+def nobody_listens(system: System) -> Provoked:
+    system.owner.execute("DELETE FROM worker_process WHERE queues = '{rating}'")
+    yield system.scrape()
+
+
+def jobs_wait_too_long(system: System) -> Provoked:
+    system.ask("verification.verify", "verification")
+    system.owner.execute("UPDATE job SET run_at = now() - interval '6 minutes'")
+    yield system.scrape()
+
+
+def jobs_quarantined(system: System) -> Provoked:
+    system.ask("verification.verify", "verification")
+    for _ in range(ledger.DEATHS_BEFORE_BURIAL):
+        with system.db.transaction() as connection:
+            connection.execute(text("UPDATE job SET run_at = now()"))
+            ids = connection.execute(text("SELECT id FROM job")).scalars().all()
+            ledger.claim(connection, ids, owner="a worker that dies", lease=timedelta(0))
+        with system.db.transaction() as connection:
+            assert ledger.rescue(connection, limit=10) == 1
+    yield system.scrape()
+
+
+def fail(system: System, kind: str, queue: str, jobs: int) -> None:
+    system.ask(kind, queue, jobs)
+    system.owner.execute(
+        "UPDATE job SET state = 'failed', finished_at = now(), error_code = 'invalid_answer', error_message = 'No.'"
+    )
+
+
+def jobs_fail(system: System) -> Provoked:
+    fail(system, "verification.verify", "verification", 51)
+    yield system.scrape()
+
+
+def nightly_job_failed(system: System) -> Provoked:
+    fail(system, "masking.sweep", "maintenance", 1)
+    yield system.scrape()
+
+
+def leases_lost(system: System) -> Provoked:
+    system.worker.lost("verification.verify")
+    yield system.scrape()
+    system.worker.lost("verification.verify")
+    yield system.scrape(60)
+
+
+def dispatcher_silent(system: System) -> Provoked:
+    system.dispatcher_silent_s = 61
+    yield system.scrape()
+
+
+def pool_exhausted(system: System) -> Provoked:
+    with ExitStack() as held:
+        for _ in range(system.settings.database_pool_size):
+            held.enter_context(system.db.engine.connect())
+        worker = scraped(0, system.worker.text().decode(), job="worker", instance="worker:1")
+        yield worker
+
+
+def budget_nearly_used(system: System) -> Provoked:
+    with system.db.transaction() as connection:
+        set_budget(connection, "T1", "somebody", soft=None, hard=Decimal(10))
+    system.owner.execute(
+        "INSERT INTO call_budget_day (tenant, day, spent) VALUES ('T1', (now() AT TIME ZONE 'UTC')::date, 9.5)"
+    )
+    yield system.scrape()
+
+
+def entry(system: System, **values: object) -> None:
+    insert_entry = "INSERT INTO schedule_entry (name, decided_until, missed, overdue_since) VALUES (%s, now(), %s, %s)"
+    system.owner.execute(insert_entry, ["tokens.expire", values.get("missed", 0), values.get("overdue_since")])
+
+
+def clock_entry_overdue(system: System) -> Provoked:
+    entry(system, overdue_since="2026-01-01T00:00:00Z")
+    yield system.scrape()
+
+
+def runs_missed(system: System) -> Provoked:
+    entry(system, missed=2)
+    yield system.scrape()
+    system.owner.execute("UPDATE schedule_entry SET missed = 3")
+    yield system.scrape(60)
+
+
+def masking_overdue(system: System) -> Provoked:
+    old = request(system.owner, request_status="completed", request_body={"a": 1})
+    system.owner.execute(
+        "UPDATE integration_request SET created_at = now() - interval '1 day' * (1 + 1 + ("
+        " SELECT mask_after_days FROM data_retention_policies WHERE table_name = 'integration_request')) WHERE id = %s",
+        [old],
+    )
+    yield system.scrape()
+
+
+def retention_overdue(system: System) -> Provoked:
+    old = request(system.owner, request_status="completed")
+    system.owner.execute(
+        "UPDATE integration_request SET created_at = now() - interval '1 day' * (1 + 1 + ("
+        " SELECT retention_days FROM data_retention_policies WHERE table_name = 'integration_request')) WHERE id = %s",
+        [old],
+    )
+    yield system.scrape()
+
+
+def partition_missing(system: System) -> Provoked:
+    next_month = only(system.owner, "SELECT to_char(now() AT TIME ZONE 'UTC' + interval '1 month', 'YYYY_MM')")
+    system.owner.execute(f"DROP TABLE audit_logs_{next_month}".encode())
+    yield system.scrape()
+
+
+def default_partition_has_rows(system: System) -> Provoked:
+    system.owner.execute(
+        "INSERT INTO audit_logs (action, resource_type, created_at) VALUES ('a', 'r', now() + interval '3 years')"
+    )
+    yield system.scrape()
+
+
+def breaker_open(system: System) -> Provoked:
+    asyncio.run(fail_calls(system))
+    yield system.scrape()
+
+
+async def fail_calls(system: System) -> None:
+    """As many first calls as open a breaker."""
+    redis = Redis.from_url(system.settings.redis_url.get_secret_value())
+    gate = Gate(redis, RULES, local_share=0.1)
+    visit = Visit("DCS_HOUSEHOLD_DRIVERS:sandbox", "dcs.example", "account", None, None, timeout_s=30.0, is_first=True)
+    for _ in range(5):
+        leave = await gate.enter(visit, patience_s=1.0)
+        assert isinstance(leave, Pass)
+        await gate.leave(visit, leave, Ending.FAILED, wants_retry=False, retry_after_s=None, is_about_account=False)
+    await redis.aclose()
+
+
+def long_transaction(system: System) -> Provoked:
+    with psycopg.connect(system.settings.database_url.get_secret_value()) as forgotten:
+        forgotten.execute("SELECT 1")
+        time.sleep(0.1)
+        yield system.scrape()
+
+
+def api_fails(system: System) -> Provoked:
+    system.api.answered("GET", "/v1/jobs", 500, 0.01)
+    yield system.scrape()
+    for _ in range(31):
+        system.api.answered("GET", "/v1/jobs", 500, 0.01)
+    yield system.scrape(60)
+
+
+PROVOKED: dict[str, Callable[[System], Provoked]] = {
+    "WorkerMetricsAbsent": metrics_absent,
+    "WorkerProcessNotScraped": process_not_scraped,
+    "WorkerClockSkew": clock_skew,
+    "WorkerNobodyListens": nobody_listens,
+    "WorkerJobsWaitTooLong": jobs_wait_too_long,
+    "WorkerJobsQuarantined": jobs_quarantined,
+    "WorkerJobsFail": jobs_fail,
+    "WorkerNightlyJobFailed": nightly_job_failed,
+    "WorkerLeasesLost": leases_lost,
+    "WorkerDispatcherSilent": dispatcher_silent,
+    "WorkerPoolExhausted": pool_exhausted,
+    "WorkerBreakerOpen": breaker_open,
+    "WorkerBudgetNearlyUsed": budget_nearly_used,
+    "WorkerClockEntryOverdue": clock_entry_overdue,
+    "WorkerRunsMissed": runs_missed,
+    "WorkerMaskingOverdue": masking_overdue,
+    "WorkerRetentionOverdue": retention_overdue,
+    "WorkerPartitionMissing": partition_missing,
+    "WorkerDefaultPartitionHasRows": default_partition_has_rows,
+    "WorkerLongTransaction": long_transaction,
+    "WorkerApiFails": api_fails,
+}
+
+TOO_LONG_TO_WAIT = {"WorkerLongTransaction": ("> 600", "> 0.05")}
+"""PostgreSQL's own clock says how old a transaction is: the limit is lowered instead of waiting for ten minutes."""
+
+
+def test_every_alarm_is_provoked() -> None:
+    assert set(PROVOKED) == set(alarms())
+
+
+@pytest.mark.parametrize("name", PROVOKED)
+def test_alarm_fires(system: System, name: str) -> None:
+    limit = TOO_LONG_TO_WAIT.get(name, ("", ""))
+    expression = alarms()[name].expression.replace(*limit)
+    assert expression != alarms()[name].expression or limit == ("", "")
+    scrapes = list(PROVOKED[name](system))
+    assert evaluate(expression, *scrapes), f"{name} stays silent"
