@@ -6,11 +6,14 @@ too).
 """
 
 import sys
+from contextlib import suppress
 from ipaddress import ip_address
 
 import click
+from celery import Celery
 
 from worker.errors import Misconfigured
+from worker.hints import AWAY, IMPATIENT
 from worker.secret_files import secret
 
 LOGIN = "FLOWER_BASIC_AUTH"
@@ -58,7 +61,14 @@ def serve(host: str, port: int, *, without_login: bool, allow_changes: bool) -> 
     try:
         celery(["--app", "worker.app", "--quiet", "flower", *said], prog_name="celery")
     finally:
-        app.control.disable_events()  # Flower had them switched on; nobody listens any more
+        _end_events(app)
+
+
+def _end_events(app: Celery) -> None:
+    """Flower had workers send events; nobody listens any more. A broker that is away is not waited for."""
+    configuration = {**app.conf.broker_transport_options, **IMPATIENT}
+    with suppress(*AWAY), app.connection(transport_options=configuration) as connection:
+        app.control.disable_events(connection=connection)
 
 
 def refuse_if_open() -> None:

@@ -25,10 +25,10 @@ _SHOWN_MAX = 3
 _LEFT_ALONE_S = 1.0
 """After a failure the broker isn't tried for this long: a thousand enqueues must not each wait for its timeout."""
 
-_IMPATIENT = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+IMPATIENT = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 """By default kombu goes on trying to connect for six seconds, each time."""
 
-_AWAY = (OSError, KombuError, RedisError)
+AWAY = (OSError, KombuError, RedisError)
 
 
 class Hints:
@@ -41,7 +41,7 @@ class Hints:
         configuration = celery_configuration(broker_url)
         configuration["broker_transport_options"] = {
             **configuration.get("broker_transport_options", {}),
-            **_IMPATIENT,
+            **IMPATIENT,
             **({"socket_timeout": 2} if is_redis(broker_url) else {}),
         }
         self._app.conf.update(configuration)
@@ -54,7 +54,7 @@ class Hints:
         try:
             named = [str(job_id) for job_id in ids]
             self._app.send_task(kind, args=[named], argsrepr=_shown(named), queue=queue, retry=False)
-        except _AWAY as error:
+        except AWAY as error:
             self._leave_alone(error)
             return False
         return True
@@ -69,7 +69,7 @@ class Hints:
                     return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
                 except ChannelError:
                     return 0  # an empty queue doesn't exist on Redis
-        except _AWAY as error:
+        except AWAY as error:
             self._leave_alone(error)
             return None
 

@@ -19,9 +19,18 @@ def clean_environment(**variables: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in SERVERS_OF_OTHERS} | variables
 
 
-def run_worker(*arguments: str, cwd: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def run_worker(
+    *arguments: str, cwd: Path, environment: Mapping[str, str], program: str = "worker"
+) -> subprocess.CompletedProcess[str]:
+    """`program` is a module that is run."""
     return subprocess.run(
-        [*COMMAND, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-m", program, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
 
 

@@ -20,7 +20,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from sqlalchemy import text
-from worker.metrics import Metrics
 
 from tasks.verification.gate import RULES, Ending, Pass, Visit
 from tasks.verification.gate_store import Gate
@@ -32,6 +31,7 @@ from worker import ledger
 from worker.api.metrics import Metrics as ApiMetrics
 from worker.api.system_metrics import SystemCollector
 from worker.database import Database
+from worker.metrics import Metrics
 from worker.operating.budgets import set_budget
 from worker.settings import Settings
 
