@@ -9,7 +9,7 @@ a secret may be in a file that `<VARIABLE>_FILE` names (`secret_files.py`).
 import os
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -204,9 +204,9 @@ def _load(kind: type[_Loaded]) -> _Loaded:
     ) from None  # pydantic's own error repeats values
 
 
-def _from_files(kind: type[BaseSettings]) -> tuple[dict[str, str], dict[str, str]]:
+def _from_files(kind: type[BaseSettings]) -> tuple[dict[str, Any], dict[str, str]]:
     """Those secrets that are given as files, and what is wrong with which, by variable."""
-    values: dict[str, str] = {}
+    values: dict[str, Any] = {}
     problems: dict[str, str] = {}
     for field_name, field in kind.model_fields.items():
         name = field.alias or _name((field_name,))
@@ -246,7 +246,7 @@ def _broker_url(file: Path, written_at: int, *_given: str | None) -> str | None:
     values, problems = _from_files(_Broker)
     for problem in problems.values():
         raise Misconfigured(problem)
-    broker = _Broker(_env_file=file, **values)  # type: ignore[arg-type]  # pydantic makes secrets of strings
+    broker = _Broker(_env_file=file, **values)  # type: ignore[call-arg]  # pydantic takes it
     url = broker.broker_url or broker.redis_url
     return url.get_secret_value() if url else None
 

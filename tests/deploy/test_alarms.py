@@ -4,7 +4,7 @@ The database and the processes' objects are real and are put into the bad state;
 the alarm's expression is evaluated on. How long a state has to last (`for`) is Prometheus' own affair.
 """
 
-import asyncio
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,14 +18,11 @@ import pytest
 import time_machine
 from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import SecretStr
-from redis.asyncio import Redis
 from sqlalchemy import text
 
-from tasks.verification.gate import RULES, Ending, Pass, Visit
-from tasks.verification.gate_store import Gate
 from tests.conftest import DatabaseUrls
-from tests.deploy.files import alarms
-from tests.deploy.promql import Scrape, Vector, evaluate, scraped
+from tests.deploy.files import alarms, all_expressions
+from tests.deploy.promql import Scrape, Vector, evaluate, names_in, scraped
 from tests.migrations.rows import only, request
 from worker import ledger
 from worker.api.metrics import Metrics as ApiMetrics
@@ -33,7 +30,10 @@ from worker.api.system_metrics import SystemCollector
 from worker.database import Database
 from worker.metrics import Metrics
 from worker.operating.budgets import set_budget
+from worker.outcomes import Snooze
+from worker.process.runtime import Runtime
 from worker.settings import Settings
+from worker.verdict import judge
 
 QUEUES = ("verification", "rating", "maintenance")
 
@@ -255,20 +255,13 @@ def default_partition_has_rows(system: System) -> Provoked:
 
 
 def breaker_open(system: System) -> Provoked:
-    asyncio.run(fail_calls(system))
+    system.ask("verification.verify", "verification")
+    with system.db.transaction() as connection:
+        ids = connection.execute(text("SELECT id FROM job")).scalars().all()
+        [job] = ledger.claim(connection, ids, owner="a worker", lease=timedelta(minutes=1))
+        snooze = Snooze("breaker of dcs.example open", timedelta(seconds=30))  # as `act` of a verification says it
+        ledger.finish(connection, [(job, judge(job, snooze))])
     yield system.scrape()
-
-
-async def fail_calls(system: System) -> None:
-    """As many first calls as open a breaker."""
-    redis = Redis.from_url(system.settings.redis_url.get_secret_value())
-    gate = Gate(redis, RULES, local_share=0.1)
-    visit = Visit("DCS_HOUSEHOLD_DRIVERS:sandbox", "dcs.example", "account", None, None, timeout_s=30.0, is_first=True)
-    for _ in range(5):
-        leave = await gate.enter(visit, patience_s=1.0)
-        assert isinstance(leave, Pass)
-        await gate.leave(visit, leave, Ending.FAILED, wants_retry=False, retry_after_s=None, is_about_account=False)
-    await redis.aclose()
 
 
 def long_transaction(system: System) -> Provoked:
@@ -312,6 +305,22 @@ PROVOKED: dict[str, Callable[[System], Provoked]] = {
 
 TOO_LONG_TO_WAIT = {"WorkerLongTransaction": ("> 600", "> 0.05")}
 """PostgreSQL's own clock says how old a transaction is: the limit is lowered instead of waiting for ten minutes."""
+
+
+OF_PROMETHEUS = {"up", "ALERTS"}
+
+
+def test_every_metric_that_anybody_asks_for_is_exposed(system: System) -> None:
+    runtime = Runtime(system.settings, ["verification"])
+    try:
+        said = runtime.metrics.text() + system.api.text()
+    finally:
+        runtime.close()
+    exposed = set(re.findall(r"^# TYPE (\w+) (?:gauge|counter)$", said.decode(), re.MULTILINE))
+    for histogram in re.findall(r"^# TYPE (\w+) histogram$", said.decode(), re.MULTILINE):
+        exposed |= {f"{histogram}_{part}" for part in ("sum", "count", "bucket")}
+    asked = {name for expression in all_expressions() for name in names_in(expression)}
+    assert asked - exposed - OF_PROMETHEUS == set()
 
 
 def test_every_alarm_is_provoked() -> None:
