@@ -259,7 +259,9 @@ def breaker_open(system: System) -> Provoked:
     with system.db.transaction() as connection:
         ids = connection.execute(text("SELECT id FROM job")).scalars().all()
         [job] = ledger.claim(connection, ids, owner="a worker", lease=timedelta(minutes=1))
-        snooze = Snooze("breaker of dcs.example open", timedelta(seconds=30))  # as `act` of a verification says it
+        snooze: Snooze[None] = Snooze(
+            "breaker of dcs.example open", timedelta(seconds=30)
+        )  # as `act` of a verification says it
         ledger.finish(connection, [(job, judge(job, snooze))])
     yield system.scrape()
 

@@ -28,7 +28,7 @@ from worker.settings import Settings
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.servers, pytest.mark.timeout(400)]
 
-PATIENCE_S = 150
+PATIENCE_S = 240
 """Nine processes start at the same time, maybe on a busy machine."""
 
 STAYING = ("sandbox", "api", "worker-verification", "worker-rating", "worker-maintenance", "beat", "flower")
