@@ -77,9 +77,10 @@ def operator(system: Composed) -> redis.Redis:
 def flower(system: Composed, path: str, login: str | None, method: str = "GET") -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", int(system.port("flower", "5555")), timeout=30)
     headers = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login else {}
-    connection.request(method, path, headers=headers)
-    answer = connection.getresponse()
-    return answer.status, answer.read().decode()
+    with closing(connection):
+        connection.request(method, path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
 
 
 def states_of(system: Composed) -> dict[str, str]:
