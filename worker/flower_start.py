@@ -10,7 +10,7 @@ from contextlib import suppress
 from ipaddress import ip_address
 
 import click
-from celery import Celery
+from celery import Celery, current_app
 
 from worker.errors import Misconfigured
 from worker.hints import AWAY, IMPATIENT
@@ -40,7 +40,6 @@ def serve(host: str, port: int, *, without_login: bool, allow_changes: bool) -> 
     from flower.views import BaseHandler
 
     from worker import logs
-    from worker.app import app
     from worker.broker import QUEUES
     from worker.settings import load_settings
 
@@ -61,7 +60,7 @@ def serve(host: str, port: int, *, without_login: bool, allow_changes: bool) -> 
     try:
         celery(["--app", "worker.app", "--quiet", "flower", *said], prog_name="celery")
     finally:
-        _end_events(app)
+        _end_events(current_app)  # the one that the command has loaded
 
 
 def _end_events(app: Celery) -> None:
