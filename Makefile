@@ -19,7 +19,7 @@ export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_LINK_MODE := copy
 
-.PHONY: help demo up test check lint one clean setup recreate
+.PHONY: help demo up test check lint one bench bench-quick peers clean setup recreate
 
 help:
 	@echo "make demo          run $(JOBS) verifications end to end and show them (JOBS=1000 for more)"
@@ -27,6 +27,7 @@ help:
 	@echo "make test          all checks and all tests, as CI runs them"
 	@echo "make check         lint, types, import rules and the tests that need no server"
 	@echo "make one T=tests/test_wiring.py    one file or one test"
+	@echo "make bench         measure this system beside others (SECTION=latency for one part), some 25 minutes"
 	@echo "make clean         remove .venv, caches and the embedded servers' data"
 
 demo: setup
@@ -52,13 +53,21 @@ one: setup
 	@[ -n "$(T)" ] || { echo "make one needs a test: make one T=tests/test_wiring.py" >&2; exit 1; }
 	$(BIN)/python -m pytest $(T)
 
+bench: setup peers
+	$(BIN)/python -m benchmarks $(SECTION)
+
+bench-quick: setup peers
+	$(BIN)/python -m benchmarks --quick $(SECTION)
+
 # Root's data may have had to move out of .worker: worker/dev/embedded/placement.py
 clean:
 	[ ! -L .worker/servers/data ] || rm -rf "$$(readlink .worker/servers/data)"
-	rm -rf .venv .worker dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-bench-redis5 .worker dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 setup: .venv/.ready
+
+peers: .venv-bench/.ready .venv-bench-redis5/.ready
 
 recreate:
 	@command -v "$(PYTHON)" >/dev/null || \
@@ -81,4 +90,15 @@ recreate:
 	  $(UV) export --frozen --all-extras --no-emit-project --output-file .venv/requirements.txt >/dev/null && \
 	  $(BIN)/python -m pip install --quiet --require-hashes --requirement .venv/requirements.txt; } && \
 	$(UV) pip install --offline --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	@pwd > $@
+
+# The systems we are measured against: the environment .venv-X holds the group X of pyproject.toml.
+.venv-%/.ready: pyproject.toml uv.lock | setup
+	@echo "Making .venv-$* (once)"
+	@[ -n "$$UV_CACHE_DIR" ] || mkdir -p "$${XDG_CACHE_HOME:-$$HOME/.cache}/uv" 2>/dev/null || export UV_NO_CACHE=1; \
+	$(BIN)/python -m venv --clear .venv-$* && \
+	{ UV_PROJECT_ENVIRONMENT=.venv-$* $(UV) sync --frozen --only-group $* --compile-bytecode || { \
+	  echo "uv could not reach PyPI; trying pip, which follows this machine's pip configuration" >&2 && \
+	  $(UV) export --frozen --only-group $* --output-file .venv-$*/requirements.txt >/dev/null && \
+	  .venv-$*/bin/python -m pip install --quiet --require-hashes --requirement .venv-$*/requirements.txt; }; }
 	@pwd > $@

@@ -69,6 +69,19 @@ def development_stays_with_the_command_line(graph: Graph) -> Arrows:
             yield module, target
 
 
+def nothing_needs_the_benchmarks(graph: Graph) -> Arrows:
+    for module, target in arrows_from(graph, *OURS):
+        if is_within(target, "benchmarks") and not is_within(module, "benchmarks", "tests"):
+            yield module, target
+
+
+def peers_know_nothing_of_ours(graph: Graph) -> Arrows:
+    """They run in environments without our dependencies; the floor gathers its writes as we do."""
+    for module, target in arrows_from(graph, "benchmarks.peers"):
+        if is_ours(target) and not is_within(target, "benchmarks.peers", "worker.process.gather"):
+            yield module, target
+
+
 def models_and_clock_import_nothing_of_ours(graph: Graph) -> Arrows:
     for module, target in arrows_from(graph, "models", "beat_schedule"):
         if is_ours(target) and not (is_within(module, "models") and is_within(target, "models")):
@@ -90,7 +103,8 @@ def revisions_describe_the_past(graph: Graph) -> Arrows:
 
 def one_file_speaks_http(graph: Graph) -> Arrows:
     for module, target in arrows_from(graph, *OURS):
-        may_speak = is_within(module, "tasks.verification.http_client", "worker.cli.health", "worker.dev", "tests")
+        speaking = ("benchmarks", "tasks.verification.http_client", "worker.cli.health", "worker.dev", "tests")
+        may_speak = is_within(module, *speaking)
         if is_within(target, *HTTP_LIBRARIES) and not may_speak:
             yield module, target
 
@@ -102,6 +116,8 @@ RULES: dict[Rule, tuple[str, str]] = {
     machine_does_not_load_its_ways_in: ("worker.process.engine", "worker.cli"),
     clock_is_read_in_one_place: ("worker.clock.scheduler", "beat_schedule"),
     development_stays_with_the_command_line: ("worker.api.app", "worker.dev.embedded"),
+    nothing_needs_the_benchmarks: ("worker.cli.system", "benchmarks.place"),
+    peers_know_nothing_of_ours: ("benchmarks.peers.work", "worker.database"),
     models_and_clock_import_nothing_of_ours: ("models.users", "worker.crypto"),
     migrations_know_models_and_settings: ("migrations.env", "worker.database"),
     revisions_describe_the_past: ("migrations.versions.001_core_tables", "models.users"),

@@ -19,6 +19,8 @@ LIGHT = (
 )
 """What an application loads that only asks for jobs; the extra `hints` is for the rest of it."""
 
+ELSEWHERE = ("benchmarks.peers", "benchmarks.plot")
+
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 
@@ -46,7 +48,7 @@ def imports_of(*packages: str) -> set[str]:
 
 
 def test_what_runs_is_declared() -> None:
-    shipped = imports_of(*(name for name in OURS if name != "tests"))
+    shipped = imports_of(*(name for name in OURS if name not in ("benchmarks", "tests")))
     assert undeclared(shipped, ALL) == set()
 
 
@@ -62,6 +64,13 @@ def test_what_sends_hints_is_in_their_extra() -> None:
 def test_what_tests_use_is_declared() -> None:
     dev = [line for line in PYPROJECT["dependency-groups"]["dev"] if isinstance(line, str)]
     assert undeclared(imports_of("tests"), [*ALL, *dev]) == set()
+
+
+def test_what_benchmarks_use_in_our_environment_is_declared() -> None:
+    """Peers and the plot have environments of their own."""
+    graph = import_graph()
+    here = [name for name in graph if is_within(name, "benchmarks") and not is_within(name, *ELSEWHERE)]
+    assert undeclared({target for module in here for target in graph[module]}, ALL) == set()
 
 
 def test_an_undeclared_import_would_be_found() -> None:
