@@ -63,7 +63,7 @@ class Contender:
         return sys.executable if self.group is None else str(CHECKOUT / f".venv-{self.group}" / "bin" / "python")
 
 
-_OURS = " ".join(parts.verification_worker(0, events=False).command[2:]).replace("worker-0@", "worker-{n}@")
+_OURS = " ".join(parts.verification_worker(0).command[2:]).replace("worker-0@", "worker-{n}@")
 _CELERY = "celery --app benchmarks.peers.celery worker --hostname {n}@%h --without-gossip --without-mingle"
 
 CONTENDERS = (

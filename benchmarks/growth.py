@@ -131,7 +131,8 @@ def soak(place: Place, template: Template, minutes: float, warm_up: int) -> Soak
     with open_stage(place, ours, template, latency_s=0.05, in_flight=128, warm_up=warm_up) as stage:
         stage.sql.execute("UPDATE integration_configuration SET cache_ttl_hours = 0")
         start = time.monotonic()
-        times, sizes = [], []
+        times: list[float] = []
+        sizes: list[float] = []
         # A line needs points, however busy the machine is.
         while (elapsed := time.monotonic() - start) < minutes * 60 or len(times) < 4:
             stage.ask_again(SOAK_PER_S, SOAK_PER_S)

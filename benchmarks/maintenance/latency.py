@@ -50,7 +50,7 @@ def run(rows: int = 300_000, rounds: int = 3, seconds: float = 20.0, directory: 
             settle(owner)
         port = choose(0, "")
         asker = _Asker(f"http://127.0.0.1:{port}")
-        programs = (parts.sandbox(port, latency="50ms"), parts.verification_worker(1, events=False))
+        programs = (parts.sandbox(port, latency="50ms"), parts.verification_worker(1))
         with here.processes(*programs, maintenance_worker(), workers=2), here.owner() as owner:
             asker.ask_for(5.0)  # connections, plans and the provider's token are there from now on
             return [_round(here, owner, asker, number, seconds) for number in reversed(range(rounds))]
