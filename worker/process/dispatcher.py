@@ -28,6 +28,8 @@ _log = structlog.get_logger(__name__)
 _SHORTEST_PAUSE_S = 0.05
 _PICK_MAX = 1000
 _MESSAGES_A_FILL = 4
+_SHARED_FROM = 20
+"""Jobs that go in one message: sharing fewer among processes gains less than another message costs."""
 _RESCUE_MAX = 1000
 
 _SETTLED_FOR = timedelta(milliseconds=200)
@@ -57,7 +59,7 @@ class Dispatcher:
 
     def wake(self) -> None:
         """There is room for more jobs; called often, so it does next to nothing."""
-        if self._room.wanted > 0:
+        if self._room.wants_a_message:
             self._has_room.set()
 
     def stop(self) -> None:
@@ -117,7 +119,7 @@ class Dispatcher:
 
     def _send(self, queue: str, due: Sequence[Due]) -> None:
         # A few messages rather than one, so that several processes can share what is there.
-        size = min(MESSAGE_MAX, -(-len(due) // _MESSAGES_A_FILL))
+        size = min(MESSAGE_MAX, max(_SHARED_FROM, -(-len(due) // _MESSAGES_A_FILL)))
         for kind, group in groupby(due, key=lambda job: job.kind):
             while ids := [job.id for job in islice(group, size)]:
                 if not self._hints.send(queue, kind, ids):

@@ -1,16 +1,19 @@
 """How many jobs one process works on, and how many more it would like to hear of.
 
 Counted in the event loop's thread; other threads only read `wanted`. What is claimed is limited by `size`; what waits
-here unclaimed is limited to a tenth of a second of work, because whatever waits in a process is out of reach of
-fairness and priority.
+here unclaimed is limited to a moment's work, because whatever waits in a process is out of reach of fairness and
+priority.
 """
 
 import asyncio
 import time
 from collections import deque
 
-_LOOKAHEAD_S = 0.1
+_LOOKAHEAD_S = 0.2
 _LOOKAHEAD_MIN = 4
+_TOLERANCE = 2
+"""How many times its lookahead a process takes in: hints that others asked for come here too, and giving jobs back
+costs more than having them wait for another moment."""
 
 
 class Room:
@@ -28,13 +31,18 @@ class Room:
 
     @property
     def lookahead(self) -> int:
-        """Jobs worth having at hand: as many as end in a tenth of a second."""
+        """Jobs worth having at hand: as many as end in a fifth of a second."""
         return max(_LOOKAHEAD_MIN, min(self._size, int(self._rate * _LOOKAHEAD_S)))
 
     @property
     def wanted(self) -> int:
         """How many more jobs this process could be hinted at now. Zero or less: it has enough."""
         return self._free + self.lookahead - self._waiting - self._promised
+
+    @property
+    def wants_a_message(self) -> bool:
+        """Whether it wants so many that a message about them is worth its cost."""
+        return self.wanted > self.lookahead // 2
 
     def promise(self, jobs: int) -> None:
         """Hints for this many jobs are on their way here, as far as anybody can know."""
@@ -47,7 +55,7 @@ class Room:
     def admit(self, jobs: int) -> int:
         """How many of `jobs` that were just hinted may wait here. They count as waiting until they `take` a place."""
         self._promised = max(0, self._promised - jobs)
-        admitted = max(0, min(jobs, self._free + self.lookahead - self._waiting))
+        admitted = max(0, min(jobs, self._free + _TOLERANCE * self.lookahead - self._waiting))
         self._waiting += admitted
         return admitted
 

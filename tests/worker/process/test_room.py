@@ -179,9 +179,26 @@ def test_promises_count_until_they_are_kept_or_forgotten() -> None:
 
 def test_unclaimed_jobs_beyond_the_lookahead_are_refused() -> None:
     room = Room(10)
-    assert room.admit(100) == 14
+    assert room.admit(100) == 18
     assert room.admit(1) == 0
-    assert room.wanted == 0
+    assert room.wanted == -4
+
+
+def test_hints_that_another_process_asked_for_were_given_back_though_there_was_next_to_no_wait() -> None:
+    room = Room(10)
+    assert room.admit(room.wanted) == 14
+    assert room.admit(4) == 4
+    assert room.admit(1) == 0
+
+
+def test_a_message_is_worth_its_cost_from_half_the_lookahead_on() -> None:
+    room = Room(10)
+    assert room.wants_a_message, "an idle process waits for nothing"
+    assert room.admit(12) == 12
+    assert room.wanted == 2
+    assert not room.wants_a_message
+    room.leave(1)
+    assert room.wants_a_message
 
 
 @given(size=st.integers(1, 200), hints=st.lists(st.integers(0, 1000), max_size=20))
@@ -189,13 +206,13 @@ def test_what_is_admitted_is_never_negative_and_never_too_much(size: int, hints:
     room = Room(size)
     admissions = [room.admit(jobs) for jobs in hints]
     assert all(0 <= count <= jobs for count, jobs in zip(admissions, hints, strict=True))
-    assert sum(admissions) == min(sum(hints), size + room.lookahead)
+    assert sum(admissions) == min(sum(hints), size + 2 * room.lookahead)
 
 
 @pytest.mark.parametrize(
-    ("ended", "lookahead"), [(0, 4), (10, 4), (40, 4), (100, 10), (500, 50), (1280, 128), (100_000, 128)]
+    ("ended", "lookahead"), [(0, 4), (10, 4), (20, 4), (100, 20), (500, 100), (640, 128), (100_000, 128)]
 )
-def test_the_lookahead_is_a_tenth_of_a_second_of_work_but_no_more_than_the_room(
+def test_the_lookahead_is_a_fifth_of_a_second_of_work_but_no_more_than_the_room(
     monkeypatch: pytest.MonkeyPatch, ended: int, lookahead: int
 ) -> None:
     """In simulated time: `ended` jobs within one second."""
