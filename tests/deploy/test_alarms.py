@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import uuid4
 
@@ -205,12 +205,13 @@ def budget_nearly_used(system: System) -> Provoked:
 
 
 def entry(system: System, **values: object) -> None:
-    insert_entry = "INSERT INTO schedule_entry (name, decided_until, missed, overdue_since) VALUES (%s, now(), %s, %s)"
-    system.owner.execute(insert_entry, ["tokens.expire", values.get("missed", 0), values.get("overdue_since")])
+    insert_entry = "INSERT INTO schedule_entry (name, decided_until, missed, counts_since) VALUES (%s, now(), %s, %s)"
+    counts_since = values.get("counts_since", datetime.now(UTC))
+    system.owner.execute(insert_entry, ["tokens.expire", values.get("missed", 0), counts_since])
 
 
 def clock_entry_overdue(system: System) -> Provoked:
-    entry(system, overdue_since="2026-01-01T00:00:00Z")
+    entry(system, counts_since="2026-01-01T00:00:00Z")
     yield system.scrape()
 
 

@@ -20,13 +20,12 @@ from worker.api.tokens import Caller
 from worker.errors import BadRequest
 from worker.traces import traceparent
 
-router = APIRouter(prefix="/v1", tags=["verifications"], responses=problems.EVERYWHERE)
-_asking = APIRouter(route_class=AdmitsItself)
+router = APIRouter(prefix="/v1", tags=["verifications"], responses=problems.EVERYWHERE, route_class=AdmitsItself)
 
 LOCATION = {"Location": {"description": "Where the job is.", "schema": {"type": "string"}}}
 
 
-@_asking.post(
+@router.post(
     "/verifications",
     status_code=202,
     response_model=Asked,
@@ -67,9 +66,6 @@ def ask_for_verification(
     # As it is sent: FastAPI would check the model once more, in another thread.
     headers = {"Location": f"/v1/jobs/{enqueued.job_id}"}
     return Response(enqueued.model_dump_json(), 202, headers, "application/json")
-
-
-router.include_router(_asking)
 
 
 class Finding(BaseModel):

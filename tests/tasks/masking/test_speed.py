@@ -41,5 +41,6 @@ def test_the_measurement_masks_every_second_batch_and_copies_the_others(database
         masked, copied = compare(database, 10)
         assert (masked.rows, copied.rows, masked.batches) == (20, 20, 3)
         assert (
-            only(owner, "SELECT count(*) FROM integration_request WHERE response_body::text LIKE '%[REDACTED]%'") == 20
+            only(owner, "SELECT count(*) FROM integration_request WHERE response_body::text LIKE '%%[REDACTED]%%'")
+            == 20
         )
