@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmarks import api, enqueueing, growth, latency, maintenance, recovery, startup, throughput
+from benchmarks import api, enqueueing, growth, latency, recovery, startup, throughput
 from benchmarks.contenders import CONTENDERS, Contender
 from benchmarks.effort import Effort
+from benchmarks.maintenance import floors
 from benchmarks.place import Place
 from benchmarks.templates import Template, make_ours, make_peers
 
@@ -126,7 +127,7 @@ def measure_growth(run: Run) -> Iterator[Any]:
 
 
 def measure_maintenance(run: Run) -> Iterator[Any]:
-    for found in maintenance.floors(is_quick=run.effort.seconds < 1):
+    for found in floors.measured(is_quick=run.effort.seconds < 1):
         run.say(f"{found.what}: {found.said}")
         yield found
 

@@ -16,7 +16,7 @@ messages='+publish +subscribe +unsubscribe +psubscribe +punsubscribe'
 
 queues='~verification ~rating ~maintenance'
 celery='~_kombu.* ~unacked* ~*.celery.pidbox ~celeryev.*'
-ours='~verification:*'
+ours='~verification:* ~worker:systems'
 channels='&/0.celery.pidbox &/0.celeryev &/0.celeryev/*'
 
 users=${TMPDIR:-/tmp}/users.acl

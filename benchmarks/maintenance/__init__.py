@@ -1,0 +1,1 @@
+"""Maintenance beside the least that its work can cost, beside verifications, and a whole night of it."""
