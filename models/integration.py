@@ -89,7 +89,8 @@ class IntegrationConfiguration(Audited, Base):
     whatever process makes them; NULL is no limit. `price_per_call` is in US dollars; NULL is not known.
 
     A `confidence_score` below `verified_confidence` is partial at most, one below `partial_confidence` has failed; NULL
-    trusts the provider's own verdict. `match_nicknames` takes Bill for William.
+    trusts the provider's own verdict. Where the provider gives no score (criminal records, vehicles) it is the share of
+    our fields that the answer confirms. `match_nicknames` takes Bill for William.
     """
 
     __tablename__ = "integration_configuration"

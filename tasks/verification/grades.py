@@ -41,6 +41,20 @@ def of_name(ours: str | None, theirs: str | None) -> Grade | None:
     return _of_text(ours, theirs, spelling.name, partly)
 
 
+def of_whole_name(first: str, last: str, theirs: str | None, *, nicknames: bool = False) -> Grade:
+    """A name in one field, as LAST, FIRST MIDDLE or in our order: exact has all our words, partial has one of them.
+
+    It has no one way to be written, so whatever says the same is exact.
+    """
+    if not theirs:
+        return "missing"
+    words = set(spelling.name_words(theirs))
+    known = spelling.formal(words) if nicknames else words
+    said = [bool((spelling.formal({word}) if nicknames else {word}) & known) for word in spelling.name_words(first)]
+    said += [word in words for word in spelling.name_words(last)]
+    return "exact" if said and all(said) else "partial" if any(said) else "mismatch"
+
+
 def of_number(ours: str | None, theirs: str | None) -> Grade | None:
     """Licence numbers and their like: partial is a slip of one character, or zeros in front."""
 
@@ -55,6 +69,20 @@ def of_number(ours: str | None, theirs: str | None) -> Grade | None:
 def of_code(ours: str | None, theirs: str | None) -> Grade | None:
     """States and other codes that have no half-way."""
     return _of_text(ours, theirs, spelling.code, lambda _one, _other: False)
+
+
+def of_model(ours: str | None, theirs: str | None) -> Grade | None:
+    """Makes and models of vehicles: partial is the beginning of the other, F-150 and F150 XL, CHEV and Chevrolet."""
+    return _of_text(ours, theirs, spelling.code, lambda one, other: one.startswith(other) or other.startswith(one))
+
+
+def of_year(ours: int | None, theirs: int | None) -> Grade | None:
+    """Model years; they begin in the year before, so partial is the next or the last one."""
+    if ours is None:
+        return None
+    if theirs is None:
+        return "missing"
+    return "exact" if ours == theirs else "partial" if abs(ours - theirs) == 1 else "mismatch"
 
 
 def of_street(ours: str | None, theirs: str | None) -> Grade | None:

@@ -7,9 +7,9 @@ reads the row sees what was compared and how well it matched.
 from collections.abc import Iterable, Iterator
 
 from tasks.verification import grades
+from tasks.verification.comparison import remarks
 from tasks.verification.drivers.answer import Answer, DriverData
 from tasks.verification.drivers.question import DriverQuestion
-from tasks.verification.grades import Grade
 from tasks.verification.identity import Identity
 from tasks.verification.question import PostalAddress
 from tasks.verification.results import Discrepancy, note
@@ -72,17 +72,18 @@ def _grades(question: DriverQuestion, license_number: str, found: DriverData | N
         return
     subject, person, info = question.subject, found.personal_info, found.license_info
     nicknames = question.scrutiny.match_nicknames
-    yield from _graded(
-        PERSON,
-        first_name=grades.of_first_name(subject.first_name, person.first_name, person.middle_name, nicknames=nicknames),
-        last_name=grades.of_name(subject.last_name, person.last_name),
-        date_of_birth=grades.of_date(subject.date_of_birth, person.date_of_birth),
-    )
-    yield from _graded(
-        LICENSE,
-        license_number=grades.of_number(license_number, info.license_number if info else None),
-        state_code=grades.of_code(question.state_code, info.state_code if info else None),
-    )
+    of_person = {
+        "first_name": grades.of_first_name(
+            subject.first_name, person.first_name, person.middle_name, nicknames=nicknames
+        ),
+        "last_name": grades.of_name(subject.last_name, person.last_name),
+        "date_of_birth": grades.of_date(subject.date_of_birth, person.date_of_birth),
+    }
+    of_license = {
+        "license_number": grades.of_number(license_number, info.license_number if info else None),
+        "state_code": grades.of_code(question.state_code, info.state_code if info else None),
+    }
+    yield from (*remarks(PERSON, of_person), *remarks(LICENSE, of_license))
     if question.address is not None:
         yield from _address(question.address, found)
 
@@ -92,15 +93,11 @@ def _address(ours: PostalAddress, found: DriverData) -> Iterator[Discrepancy]:
     if theirs is None:
         yield note(ADDRESS, "missing")
         return
-    yield from _graded(
-        ADDRESS,
-        street_1=grades.of_street(ours.street_1, theirs.street_1),
-        street_2=grades.of_street(ours.street_2, theirs.street_2),
-        city=grades.of_city(ours.city, theirs.city),
-        state=grades.of_code(ours.state, theirs.state),
-        zip_code=grades.of_zip(ours.zip_code, theirs.zip_code),
-    )
-
-
-def _graded(place: str, **fields: Grade | None) -> Iterator[Discrepancy]:
-    return (note(f"{place}.{name}", grade) for name, grade in fields.items() if grade not in (None, "exact"))
+    compared = {
+        "street_1": grades.of_street(ours.street_1, theirs.street_1),
+        "street_2": grades.of_street(ours.street_2, theirs.street_2),
+        "city": grades.of_city(ours.city, theirs.city),
+        "state": grades.of_code(ours.state, theirs.state),
+        "zip_code": grades.of_zip(ours.zip_code, theirs.zip_code),
+    }
+    yield from remarks(ADDRESS, compared)

@@ -2,14 +2,19 @@
 
 A vehicle that isn't on the quote is a result about the address it was found at; no vehicle is created. What a title
 says against a vehicle is noted and kept beside it, for people and for rating; it is no failure of the verification.
+The provider gives no score: ours is how much of the vehicle fits, for the thresholds of the configuration.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from models.vocabularies import VehicleVerificationStatus, VerificationStatus
+from tasks.verification import grades, spelling
+from tasks.verification.comparison import Grades, confidence, remarks
 from tasks.verification.results import Discrepancy, Found, Result, note
+from tasks.verification.scrutiny import LENIENT, Scrutiny, Verdict
 from tasks.verification.vehicles.answer import RESTRICTED, FoundVehicle, VehicleAnswer
 from tasks.verification.vehicles.question import OurVehicle, VehicleQuestion
 from worker.configuration.field_mapping.compiled import Mapped
@@ -60,7 +65,7 @@ def conclude(
     mapped = [question.scrutiny.fields.apply(item, today) for item in items]
     if question.address_id is not None:
         return _at_address(question, question.address_id, answer, mapped, always)
-    return _of_one(question.vehicles[0], question.search_by == "plate", answer, mapped, always)
+    return _of_one(question, answer, mapped, always)
 
 
 def error_results(question: VehicleQuestion) -> tuple[Result, ...]:
@@ -71,19 +76,21 @@ def error_results(question: VehicleQuestion) -> tuple[Result, ...]:
 
 
 def _of_one(
-    ours: OurVehicle, is_by_plate: bool, answer: VehicleAnswer, mapped: list[Mapped], always: tuple[Discrepancy, ...]
+    question: VehicleQuestion, answer: VehicleAnswer, mapped: list[Mapped], always: tuple[Discrepancy, ...]
 ) -> VehicleFindings:
     """A search by VIN or plate means one vehicle. Of several that are found nobody can say which it is but a person."""
+    ours = question.vehicles[0]
     if not answer.vehicles:
         result = Result("vehicle", "vehicle", ours.id, "not_found", discrepancies=always)
         return VehicleFindings((result,), (VehicleChange(ours.id, "failed"),))
     several = (note("vehicles", "several_vehicles"),) if len(answer.vehicles) > 1 else ()
+    scrutiny = LENIENT if several else question.scrutiny
     results = []
     for nth, found in enumerate(answer.vehicles):
-        status, notes = _compare(nth, ours, found, is_by_plate=is_by_plate)
-        if several and status == "verified":
-            status = "partial"
-        results.append(_result(ours.id, status, found, (*always, *several, *notes, *_said(nth, status, mapped[nth]))))
+        compared = _compare(nth, ours, found, scrutiny, is_by_plate=question.search_by == "plate")
+        if several and compared.status == "verified":
+            compared = replace(compared, status="partial")
+        results.append(_result(ours.id, compared, found, (*always, *several), _said(nth, compared, mapped[nth])))
     if several:
         return VehicleFindings(tuple(results), (VehicleChange(ours.id, "partial"),))
     return VehicleFindings(tuple(results), (_change(ours, results[0].status, answer.vehicles[0], mapped[0]),))
@@ -97,49 +104,62 @@ def _at_address(
     always: tuple[Discrepancy, ...],
 ) -> VehicleFindings:
     """A search by address finds vehicles of ours by their VINs. One that isn't there may be well known elsewhere."""
-    by_vin = {_code(ours.vin): ours for ours in question.vehicles if ours.vin}
+    by_vin = {spelling.code(ours.vin): ours for ours in question.vehicles if ours.vin}
     results, changes = [], []
     for nth, found in enumerate(answer.vehicles):
-        ours = by_vin.pop(_code(found.vehicle_data.vin), None)
+        ours = by_vin.pop(spelling.code(found.vehicle_data.vin), None)
         if ours is None:
             notes = (*always, *_notes(nth, found), note(f"vehicles[{nth}]", "unknown_vehicle"))
             status: VerificationStatus = "partial" if found.is_found else "not_found"
             results.append(Result("vehicle", "address", address_id, status, None, _facts(found), notes))
             continue
-        status, compared = _compare(nth, ours, found, is_by_plate=False)
-        results.append(_result(ours.id, status, found, (*always, *compared, *_said(nth, status, mapped[nth]))))
-        changes.append(_change(ours, status, found, mapped[nth]))
-    missing = [ours.id for ours in question.vehicles if _code(ours.vin) in by_vin]
+        compared = _compare(nth, ours, found, question.scrutiny, is_by_plate=False)
+        results.append(_result(ours.id, compared, found, always, _said(nth, compared, mapped[nth])))
+        changes.append(_change(ours, compared.status, found, mapped[nth]))
+    missing = [ours.id for ours in question.vehicles if spelling.code(ours.vin) in by_vin]
     results += [Result("vehicle", "vehicle", id_, "not_found", discrepancies=always) for id_ in missing]
     if not results:
         results = [Result("vehicle", "address", address_id, "not_found", discrepancies=always)]
     return VehicleFindings(tuple(results), tuple(changes))
 
 
-def _compare(
-    nth: int, ours: OurVehicle, found: FoundVehicle, *, is_by_plate: bool
-) -> tuple[VerificationStatus, tuple[Discrepancy, ...]]:
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    status: Verdict
+    notes: tuple[Discrepancy, ...]
+    score: Decimal | None = None
+
+
+def _compare(nth: int, ours: OurVehicle, found: FoundVehicle, scrutiny: Scrutiny, *, is_by_plate: bool) -> _Compared:
     """How well a vehicle that was found fits ours; first whether it is ours at all."""
     data, path = found.vehicle_data, f"vehicles[{nth}]"
     if not found.is_found:
-        return "not_found", (note(f"{path}.vehicle_search_status", (found.vehicle_search_status or "")[:50]),)
-    if ours.vin and _code(data.vin) != _code(ours.vin):
-        return "failed", (note(f"{path}.vehicle_data.vin", "other_vehicle"),)
+        said = (found.vehicle_search_status or "")[:50]
+        return _Compared("not_found", (note(f"{path}.vehicle_search_status", said),))
+    if ours.vin and spelling.code(data.vin) != spelling.code(ours.vin):
+        return _Compared("failed", (note(f"{path}.vehicle_data.vin", "other_vehicle"),))
     tag = found.registration_info.tag if found.registration_info is not None else None
-    if is_by_plate and _code(tag) != _code(ours.plate):
-        return "failed", (note(f"{path}.registration_info.tag", "other_vehicle"),)
-    pairs = (
-        ("model_year", ours.model_year, data.model_year),
-        ("make", _code(ours.make), _code(data.make)),
-        ("model", _code(ours.model), _code(data.model)),
-    )
-    differing = [name for name, we, they in pairs if we and they and we != they]
-    notes = [note(f"{path}.vehicle_data.{name}", "mismatch") for name in differing]
+    if is_by_plate and spelling.code(tag) != spelling.code(ours.plate):
+        return _Compared("failed", (note(f"{path}.registration_info.tag", "other_vehicle"),))
+    vehicle: Grades = {
+        "vin": grades.of_code(ours.vin, data.vin),
+        "model_year": grades.of_year(ours.model_year, data.model_year),
+        "make": grades.of_model(ours.make, data.make),
+        "model": grades.of_model(ours.model, data.model),
+    }
+    # Cars change their plates: another one is worth a remark, and counts only where it is what was asked.
+    plate: Grades = {"tag": grades.of_code(ours.plate, tag)} if tag else {}
+    notes = [*remarks(f"{path}.vehicle_data", vehicle), *remarks(f"{path}.registration_info", plate)]
     if data.vin_error:
         notes.append(note(f"{path}.vehicle_data.vin_error", "vin_error"))
     # Makers and years are codes, models are names, which everybody writes in another way.
-    is_certain = not data.vin_error and not {"model_year", "make"} & set(differing)
-    return "verified" if is_certain else "partial", (*notes, *_notes(nth, found))
+    is_certain = not data.vin_error and not {"partial", "mismatch"} & {vehicle["model_year"], vehicle["make"]}
+    status: Verdict = "verified" if is_certain else "partial"
+    score = confidence({**vehicle, **plate} if is_by_plate else vehicle)
+    capped = scrutiny.capped(status, score)
+    if capped != status:
+        notes.append(note("confidence_score", "below_threshold"))
+    return _Compared(capped, (*notes, *_notes(nth, found)), score)
 
 
 def _notes(nth: int, found: FoundVehicle) -> list[Discrepancy]:
@@ -155,39 +175,44 @@ def _notes(nth: int, found: FoundVehicle) -> list[Discrepancy]:
     return notes
 
 
-def _result(vehicle_id: int, status: VerificationStatus, found: FoundVehicle, notes: tuple[Discrepancy, ...]) -> Result:
+def _result(
+    vehicle_id: int,
+    compared: _Compared,
+    found: FoundVehicle,
+    first: tuple[Discrepancy, ...],
+    last: tuple[Discrepancy, ...],
+) -> Result:
     # Another vehicle's data has no place among the results of ours.
-    data = None if status in ("failed", "not_found") else _facts(found)
-    return Result("vehicle", "vehicle", vehicle_id, status, None, data, notes)
+    data = None if compared.status in ("failed", "not_found") else _facts(found)
+    notes = (*first, *compared.notes, *last)
+    return Result("vehicle", "vehicle", vehicle_id, compared.status, compared.score, data, notes)
 
 
 def _facts(found: FoundVehicle) -> dict[str, object]:
     return found.model_dump(mode="json")
 
 
-def _said(nth: int, status: VerificationStatus, mapped: Mapped) -> list[Discrepancy]:
-    """What the field mappings noted, of a vehicle that is ours."""
-    if status not in ("verified", "partial"):
-        return []
-    return [note(one.path.replace("vehicles[]", f"vehicles[{nth}]", 1), one.word, "mapping") for one in mapped.notes]
+def _said(nth: int, compared: _Compared, mapped: Mapped) -> tuple[Discrepancy, ...]:
+    """What the field mappings noted, of a vehicle that is ours, at nodes that have no remark of our own."""
+    if compared.status not in ("verified", "partial"):
+        return ()
+    known = {remark["node_path"] for remark in compared.notes}
+    said = ((one.path.replace("vehicles[]", f"vehicles[{nth}]", 1), one.word) for one in mapped.notes)
+    return tuple(note(path, word, "mapping") for path, word in said if path not in known)
 
 
 def _change(ours: OurVehicle, status: VerificationStatus, found: FoundVehicle, mapped: Mapped) -> VehicleChange:
     if status not in ("verified", "partial"):
         return VehicleChange(ours.id, "failed")
     data = found.vehicle_data
-    vin = _code(data.vin) if not data.vin_error else ""
+    vin = spelling.code(data.vin).upper() if not data.vin_error else ""
     return VehicleChange(
         ours.id,
         "verified" if status == "verified" else "partial",
         found.title_info.flags.raised() if found.title_info is not None else None,
-        vin=vin if len(vin) == _VIN_LENGTH else None,
+        vin=vin if len(vin) == _VIN_LENGTH and vin.isascii() else None,
         model_year=data.model_year,
         make=data.make and data.make[:_NAME_LENGTH],
         model=data.model and data.model[:_NAME_LENGTH],
         mapped=mapped.values.get("vehicle", {}) if status == "verified" else {},
     )
-
-
-def _code(text: str | None) -> str:
-    return "".join(c for c in (text or "").upper() if c.isascii() and c.isalnum())

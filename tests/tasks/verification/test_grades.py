@@ -56,6 +56,28 @@ def test_first_names(ours: Any, theirs: Any, middle: Any, nicknames: bool, grade
 
 
 @pytest.mark.parametrize(
+    ("first", "last", "theirs", "nicknames", "grade"),
+    [
+        ("Vera", "Valid", "VALID, VERA", False, "exact"),
+        ("Vera", "Valid", "Vera Q. Valid Jr", False, "exact"),
+        ("Mary Ann", "O'Brien", "OBRIEN, MARY ANN", False, "exact"),
+        ("Mary Ann", "Smith", "SMITH, MARY", False, "partial"),
+        ("Vera", "Valid", "MARRIED, VERA", False, "partial"),
+        ("William", "Valid", "VALID, BILL", False, "partial"),
+        ("William", "Valid", "VALID, BILL", True, "exact"),
+        ("Fay", "William", "BILL, FAY", True, "partial"),
+        ("Vera", "Valid", "OTHER, OLIVE", False, "mismatch"),
+        ("Vera", "Valid", "?", False, "mismatch"),
+        ("—", "?", "—", False, "mismatch"),
+        ("Vera", "Valid", "", False, "missing"),
+        ("Vera", "Valid", None, False, "missing"),
+    ],
+)
+def test_whole_names(first: str, last: str, theirs: Any, nicknames: bool, grade: Any) -> None:
+    assert grades.of_whole_name(first, last, theirs, nicknames=nicknames) == grade
+
+
+@pytest.mark.parametrize(
     ("ours", "theirs", "grade"),
     [
         ("100 Test Ln", "100 Test Ln", "exact"),
@@ -90,6 +112,14 @@ def test_streets(ours: Any, theirs: Any, grade: Any) -> None:
         (grades.of_zip, "78701", "78701-0001", "normalised"),
         (grades.of_zip, "78701", "78702", "partial"),
         (grades.of_zip, "78701", "90210", "mismatch"),
+        (grades.of_model, "Mercedes Benz", "MERCEDES-BENZ", "normalised"),
+        (grades.of_model, "Chevrolet", "CHEV", "partial"),
+        (grades.of_model, "Ford", "Toyota", "mismatch"),
+        (grades.of_year, 2019, 2019, "exact"),
+        (grades.of_year, 2019, 2020, "partial"),
+        (grades.of_year, 2019, 2021, "mismatch"),
+        (grades.of_year, 2019, None, "missing"),
+        (grades.of_year, None, 2019, None),
         (grades.of_date, date(1980, 5, 15), date(1980, 5, 15), "exact"),
         (grades.of_date, date(1980, 5, 12), date(1980, 12, 5), "partial"),
         (grades.of_date, date(1980, 5, 15), date(1981, 5, 15), "partial"),
@@ -103,7 +133,10 @@ def test_numbers_codes_places_and_dates(compare: Any, ours: Any, theirs: Any, gr
 
 
 COMPARISONS = st.sampled_from(
-    [grades.of_name, grades.of_number, grades.of_code, grades.of_street, grades.of_city, grades.of_zip]
+    [
+        *(grades.of_name, grades.of_number, grades.of_code, grades.of_model),
+        *(grades.of_street, grades.of_city, grades.of_zip),
+    ]
 )
 WRITTEN = st.text(min_size=1, max_size=20) | st.sampled_from(["100 North Test Lane", "Mary-Ann", "St. Louis", "78701"])
 

@@ -1,6 +1,8 @@
 """What a criminal answer means, and that nothing decides by itself."""
 
+from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -15,6 +17,7 @@ from tasks.verification.criminal.question import CriminalQuestion, criminal_body
 from tasks.verification.question import Subject
 from tasks.verification.reading import Reading, Received, read
 from tasks.verification.results import Result
+from tasks.verification.scrutiny import Scrutiny
 from tests.tasks.verification.factories import KEYRING, make_account
 
 QUESTION = CriminalQuestion(
@@ -30,6 +33,7 @@ QUESTION = CriminalQuestion(
 )
 HISTORY = {
     "name": "FELONY, FAY",
+    "date_of_birth": "1972-02-02",
     "search_source": "P",
     "race": "U",
     "height": "506",
@@ -55,8 +59,8 @@ def arrived(*profiles: dict[str, Any], **changes: Any) -> Reading:
     return read(FORM, QUESTION, Received(200, {}, orjson.dumps(said)))
 
 
-def result_of(answer: CriminalAnswer) -> Result:
-    (result,) = conclude(QUESTION, answer, KEYRING, is_cleaned=False).results
+def result_of(answer: CriminalAnswer, question: CriminalQuestion = QUESTION) -> Result:
+    (result,) = conclude(question, answer, KEYRING, is_cleaned=False).results
     return result
 
 
@@ -82,12 +86,12 @@ def test_the_body_is_the_contracts() -> None:
         ([profile(HISTORY)], "verified", {"records_found"}),
         ([profile(HISTORY | {"search_source": "A"})], "partial", {"records_found", "found_by_alias"}),
         ([profile(HISTORY | {"search_source": None})], "partial", {"records_found", "found_by_alias"}),
-        ([profile(last_name="Married")], "partial", {"uncertain"}),
-        ([profile(date_of_birth=None)], "partial", {"uncertain"}),
-        ([profile(HISTORY, date_of_birth="1950-01-01")], "failed", {"records_found", "other_person"}),
+        ([profile(last_name="Married")], "partial", {"uncertain", "mismatch"}),
+        ([profile(date_of_birth=None)], "partial", {"uncertain", "missing"}),
+        ([profile(HISTORY, date_of_birth="1950-01-01")], "failed", {"records_found", "other_person", "mismatch"}),
         ([profile(client_ref="driver:43")], "failed", {"other_person"}),
         ([profile(), profile()], "partial", {"several_profiles"}),
-        ([profile(), profile(date_of_birth="1950-01-01")], "partial", {"several_profiles", "other_person"}),
+        ([profile(), profile(date_of_birth="1950-01-01")], "partial", {"several_profiles", "other_person", "mismatch"}),
     ],
 )
 def test_an_answer_is_for_a_person_to_read(profiles: list[dict[str, Any]], status: str, noted: set[str]) -> None:
@@ -96,6 +100,80 @@ def test_an_answer_is_for_a_person_to_read(profiles: list[dict[str, Any]], statu
     result = result_of(reading.answer)
     assert (result.status, matches(result)) == (status, noted)
     assert (result.verified_data is None) is (status in ("failed", "not_found"))
+
+
+PERSON, FILE = "criminal_profiles[0]", "criminal_profiles[0].histories[0]"
+
+
+@pytest.mark.parametrize(
+    ("said", "nicknames", "grades", "status"),
+    [
+        (profile(first_name="FAY"), False, {f"{PERSON}.first_name": "normalised"}, "verified"),
+        (profile(first_name="Fáy"), False, {f"{PERSON}.first_name": "normalised"}, "verified"),
+        (profile(first_name="Faith"), False, {PERSON: "uncertain", f"{PERSON}.first_name": "mismatch"}, "partial"),
+        (profile(first_name=None), False, {PERSON: "uncertain", f"{PERSON}.first_name": "missing"}, "partial"),
+        (profile(last_name="FELONY JR."), False, {f"{PERSON}.last_name": "normalised"}, "verified"),
+        (profile(last_name="Felony-X"), False, {PERSON: "uncertain", f"{PERSON}.last_name": "partial"}, "partial"),
+        (profile(date_of_birth="02/02/1972"), False, {}, "verified"),
+        (
+            profile(date_of_birth="1973-02-02"),
+            False,
+            {PERSON: "other_person", f"{PERSON}.date_of_birth": "partial"},
+            "failed",
+        ),
+        (profile(HISTORY | {"name": "Fay Q Felony"}), False, {}, "verified"),
+        (profile(HISTORY | {"name": "FELONY, FRAN"}), False, {f"{FILE}.name": "partial"}, "partial"),
+        (profile(HISTORY | {"name": "OTHER, FRAN"}), False, {f"{FILE}.name": "mismatch"}, "partial"),
+        (profile(HISTORY | {"name": None}), False, {f"{FILE}.name": "missing"}, "verified"),
+        (profile(HISTORY | {"date_of_birth": "1950-12-31"}), False, {f"{FILE}.date_of_birth": "mismatch"}, "partial"),
+        (
+            profile(HISTORY | {"name": "ALIAS, SAM", "search_source": "A"}),
+            False,
+            {f"{FILE}.search_source": "found_by_alias"},
+            "partial",
+        ),
+    ],
+)
+def test_each_field_of_a_profile_and_its_files_has_a_grade(
+    said: dict[str, Any], nicknames: bool, grades: dict[str, str], status: str
+) -> None:
+    question = replace(QUESTION, scrutiny=Scrutiny(match_nicknames=nicknames))
+    result = result_of(arrived(said).answer, question)
+    found = {noted["node_path"]: noted["match"] for noted in result.discrepancies}
+    found.pop(f"{PERSON}.criminal_status", None)
+    assert (found, result.status) == (grades, status)
+
+
+def test_nicknames_are_the_same_name_only_where_they_are_allowed() -> None:
+    said = arrived(profile(HISTORY | {"name": "FELONY, BILL"}, first_name="Bill")).answer
+    william = replace(QUESTION, subject=replace(QUESTION.subject, first_name="William"))
+    strict, lenient = result_of(said, william), result_of(said, replace(william, scrutiny=NICKNAMES))
+    assert (strict.status, matches(strict)) == ("partial", {"records_found", "uncertain", "mismatch", "partial"})
+    assert (lenient.status, matches(lenient)) == ("verified", {"records_found", "normalised"})
+
+
+NICKNAMES = Scrutiny(match_nicknames=True)
+STRICT = Scrutiny(verified_confidence=Decimal(90), partial_confidence=Decimal(60))
+
+
+@pytest.mark.parametrize(
+    ("said", "score", "status"),
+    [
+        (profile(), 100, "verified"),
+        (profile(date_of_birth=None), Decimal("66.67"), "partial"),
+        (profile(first_name="Fran", date_of_birth=None), Decimal("33.33"), "failed"),
+    ],
+)
+def test_thresholds_count_for_the_share_of_fields_that_fit(said: dict[str, Any], score: Any, status: str) -> None:
+    result = result_of(arrived(said).answer, replace(QUESTION, scrutiny=STRICT))
+    assert (result.confidence, result.status) == (score, status)
+    assert ("below_threshold" in matches(result)) is (status == "failed")
+
+
+def test_no_threshold_decides_among_several_profiles() -> None:
+    other = profile(first_name="Fran", last_name="Other", date_of_birth=None)
+    result = result_of(arrived(other, other).answer, replace(QUESTION, scrutiny=STRICT))
+    assert (result.status, result.confidence) == ("partial", None)
 
 
 @given(st.lists(st.builds(profile, criminal_status=st.sampled_from(["clear", "records_found"])), min_size=2))

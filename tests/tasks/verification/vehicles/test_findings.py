@@ -1,5 +1,7 @@
 """What a vehicles answer means, and what of it is never kept."""
 
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -9,14 +11,17 @@ from hypothesis import strategies as st
 
 from tasks.verification.question import PostalAddress
 from tasks.verification.reading import Reading, Received, read
+from tasks.verification.scrutiny import Scrutiny
 from tasks.verification.vehicles.answer import FORM, Flags
 from tasks.verification.vehicles.findings import VehicleChange, VehicleFindings, conclude, error_results
 from tasks.verification.vehicles.question import OurVehicle, VehicleQuestion, vehicle_body
 from tests.tasks.verification.factories import KEYRING, make_account
+from worker.configuration.field_mapping.compiled import Row, compile_map
+from worker.configuration.field_mapping.targets import Target
 
 VIN = "1SANDBX0000000001"
 OWNER = "987-65-4321"
-OURS = OurVehicle(7, VIN, "SBX0001", 2019, "Sandbox", None)
+OURS = OurVehicle(7, VIN, "SBX0001", 2019, "SANDBOX", None)
 HOME = PostalAddress("1 Test Ln", None, "Austin", "TX", "78701")
 
 
@@ -86,7 +91,7 @@ def test_exactly_one_thing_is_searched(search_by: str, search: dict[str, Any]) -
     ("said", "status", "noted"),
     [
         (vehicle(), "verified", set()),
-        (vehicle(vehicle_data={"model_year": 2018}), "partial", {"mismatch"}),
+        (vehicle(vehicle_data={"model_year": 2018}), "partial", {"partial"}),
         (vehicle(vehicle_data={"make": "OTHER"}), "partial", {"mismatch"}),
         (vehicle(vehicle_data={"vin_error": 1}), "partial", {"vin_error"}),
         (vehicle(vehicle_data={"vin": "1SANDBX0000000002"}), "failed", {"other_vehicle"}),
@@ -102,6 +107,75 @@ def test_a_vehicle_is_compared_with_ours(said: dict[str, Any], status: str, note
     (change,) = findings.changes
     assert change.status == ("failed" if status == "not_found" else status)
     assert (findings.results[0].verified_data is None) is (status in ("failed", "not_found"))
+
+
+@pytest.mark.parametrize(
+    ("node", "ours", "theirs", "grade", "status"),
+    [
+        ("vehicle_data.vin", "1sandbx-0000000001", VIN, "normalised", "verified"),
+        ("vehicle_data.vin", None, VIN, None, "verified"),
+        ("vehicle_data.model_year", 2019, 2019, None, "verified"),
+        ("vehicle_data.model_year", 2020, 2019, "partial", "partial"),
+        ("vehicle_data.model_year", 2012, 2019, "mismatch", "partial"),
+        ("vehicle_data.model_year", 2019, None, "missing", "verified"),
+        ("vehicle_data.make", "Mercedes Benz", "MERCEDES-BENZ", "normalised", "verified"),
+        ("vehicle_data.make", "Škoda", "SKODA", "normalised", "verified"),
+        ("vehicle_data.make", "Chevrolet", "CHEV", "partial", "partial"),
+        ("vehicle_data.make", "Ford", "TOYOTA", "mismatch", "partial"),
+        ("vehicle_data.make", "Ford", None, "missing", "verified"),
+        ("vehicle_data.model", "F-150", "F150", "normalised", "verified"),
+        ("vehicle_data.model", "F-150", "F150 XL", "partial", "verified"),
+        ("vehicle_data.model", "Roadster", "TRUCK", "mismatch", "verified"),
+        ("vehicle_data.model", None, "TRUCK", None, "verified"),
+        ("registration_info.tag", "SBX 0001", "SBX0001", "normalised", "verified"),
+        ("registration_info.tag", "SBX0001", "NEW0001", "mismatch", "verified"),
+        ("registration_info.tag", "SBX0001", None, None, "verified"),
+    ],
+)
+def test_each_field_of_a_vehicle_has_a_grade(node: str, ours: Any, theirs: Any, grade: Any, status: str) -> None:
+    part, name = node.split(".")
+    known = replace(OURS, **{"plate" if name == "tag" else name: ours})
+    (result,) = found(asking("vin", known), vehicle(**{part: {name: theirs}})).results
+    assert {noted["node_path"]: noted["match"] for noted in result.discrepancies} == (
+        {f"vehicles[0].{node}": grade} if grade else {}
+    )
+    assert result.status == status
+
+
+STRICT = Scrutiny(verified_confidence=Decimal(80), partial_confidence=Decimal(40))
+
+
+@pytest.mark.parametrize(
+    ("said", "score", "status"),
+    [
+        ({}, 100, "verified"),
+        ({"model": "TRUCK"}, 75, "partial"),
+        ({"model": "ROADSTER GT"}, Decimal("87.5"), "verified"),
+        ({"model": "TRUCK", "make": "OTHER", "model_year": 1999}, 25, "failed"),
+    ],
+)
+def test_thresholds_count_for_the_share_of_fields_that_fit(said: dict[str, Any], score: Any, status: str) -> None:
+    question = replace(asking("vin", replace(OURS, model="ROADSTER")), scrutiny=STRICT)
+    findings = found(question, vehicle(vehicle_data=said))
+    (result,) = findings.results
+    assert (result.confidence, result.status, findings.changes[0].status) == (score, status, status)
+    assert ("below_threshold" in matches(findings)) is (status != "verified")
+
+
+def test_no_threshold_decides_which_of_several_vehicles_it_is() -> None:
+    question = replace(asking("plate", replace(OURS, vin=None, make="OTHER", model_year=1999)), scrutiny=STRICT)
+    assert statuses(found(question, vehicle(), vehicle())) == [("vehicle", 7, "partial")] * 2
+
+
+def test_a_mapping_says_nothing_of_a_node_that_has_a_grade() -> None:
+    target = Target("vehicle", "make", "text", 50)
+    make = Row(1, "vehicles[].vehicle_data.make", target, validation={"enum": ["OTHER"]})
+    for ours, noted in (("Sandbox", "normalised"), ("SANDBOX", "enum")):
+        known = replace(OURS, make=ours)
+        question = replace(asking("vin", known), scrutiny=Scrutiny(fields=compile_map([make], root="vehicles[]")))
+        reading = arrived(question, vehicle())
+        findings = conclude(question, reading.answer, KEYRING, is_cleaned=False, document=reading.document)
+        assert matches(findings) == {noted}
 
 
 @pytest.mark.parametrize("flag", list(Flags.model_fields))
