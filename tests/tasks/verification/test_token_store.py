@@ -84,31 +84,44 @@ def test_a_hundred_calls_fetch_one_token(sandbox: SandboxServer, cache: str) -> 
     assert (token_requests(sandbox), api_calls(sandbox)) == (1, 100)
 
 
-def test_two_processes_fetch_one_token(sandbox: SandboxServer, redis_url: str) -> None:
-    program = (
-        "import asyncio, json, sys; from tests.tasks.verification.test_token_store import ask_at_once\n"
-        "redis, url, config = sys.argv[1:]; sys.stdin.read()\n"
-        "print(set(asyncio.run(ask_at_once(redis, url, 20, config=json.loads(config)))))"
-    )
-    config = orjson.dumps(auth_config("oauth2", sandbox.url)).decode()
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, redis_url, sandbox.url, config],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    for process in processes:  # both have everything loaded when they are let go
-        assert process.stdin is not None
-        process.stdin.close()
-        process.stdin = None
-    outputs = [process.communicate(timeout=60)[0] for process in processes]
-    assert outputs == [f"{ {Status(200)} }\n"] * 2
-    assert (token_requests(sandbox), api_calls(sandbox)) == (1, 40)
+TOGETHER = """
+import asyncio, json, multiprocessing, sys
+from tests.tasks.verification.test_token_store import ask_at_once
+
+redis, url, config, processes = sys.argv[1:]
+fork = multiprocessing.get_context("fork")  # as a prefork worker; each opens its own connections
+start, said = fork.Barrier(int(processes)), fork.SimpleQueue()
+
+def ask():
+    start.wait()
+    said.put(str(set(asyncio.run(ask_at_once(redis, url, 10, config=json.loads(config))))))
+
+children = [fork.Process(target=ask) for _ in range(int(processes))]
+for child in children:
+    child.start()
+for child in children:
+    print(said.get())
+"""
+
+
+def asking_together(processes: int, redis_url: str, url: str, config: dict[str, Any]) -> list[str]:
+    """What each of so many processes heard at ten calls, when all began at one moment."""
+    command = [sys.executable, "-c", TOGETHER, redis_url, url, orjson.dumps(config).decode(), str(processes)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, timeout=60, check=True)
+    return done.stdout.splitlines()
+
+
+def test_eight_processes_fetch_one_token(sandbox: SandboxServer, redis_url: str) -> None:
+    said = asking_together(8, redis_url, sandbox.url, auth_config("oauth2", sandbox.url))
+    assert said == [f"{ {Status(200)} }"] * 8
+    assert (token_requests(sandbox), api_calls(sandbox)) == (1, 80)
+
+
+def test_eight_processes_try_a_refused_login_once(sandbox: SandboxServer, redis_url: str) -> None:
+    said = asking_together(8, redis_url, sandbox.url, wrong_config(sandbox.url))
+    assert said == [f"{ {Status(401, endpoint='token')} }"] * 8
+    assert (token_requests(sandbox), api_calls(sandbox)) == (1, 0)
 
 
 def test_a_refused_login_is_tried_once(sandbox: SandboxServer, cache: str) -> None:
