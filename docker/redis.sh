@@ -10,7 +10,7 @@ connection='+ping +hello +auth +select +client|setinfo +client|setname +client|i
 scripts='+eval +evalsha +script|load +script|exists +time'
 values='+get +set +del +exists +expire +pexpire +pttl'
 lists='+llen +lpush +rpush +rpop +brpop'
-sets='+sadd +srem +smembers +zadd +zrem +zcard +zrange +zrangebyscore +zrevrangebyscore +zremrangebyscore'
+sets='+sadd +srem +smembers +zadd +zrem +zcard +zcount +zrange +zrangebyscore +zrevrangebyscore +zremrangebyscore'
 hashes='+hget +hmget +hset +hdel +hlen +hgetall +hincrby'
 messages='+publish +subscribe +unsubscribe +psubscribe +punsubscribe'
 

@@ -125,5 +125,15 @@ def is_about_account(headers: Mapping[str, str] | None) -> bool:
     A provider that says in the same breath how much of the allowance remains (draft-ietf-httpapi-ratelimit-headers),
     and that it is not used up, has refused the request for a reason of its own.
     """
-    remaining = (headers or {}).get("ratelimit-remaining", "").strip()
-    return not (remaining.isascii() and remaining.isdigit() and int(remaining[:10]) > 0)
+    return not _count(headers, "ratelimit-remaining")
+
+
+def remaining(headers: Mapping[str, str] | None) -> int | None:
+    """How many more calls the provider says its account may make for now; None if it doesn't."""
+    standard = _count(headers, "ratelimit-remaining")
+    return standard if standard is not None else _count(headers, "x-ratelimit-remaining")
+
+
+def _count(headers: Mapping[str, str] | None, name: str) -> int | None:
+    said = (headers or {}).get(name, "").strip()
+    return int(said[:10]) if said.isascii() and said.isdigit() else None

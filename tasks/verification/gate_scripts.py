@@ -85,6 +85,7 @@ local window, doubles_ms, lowest = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumb
 local failures, failed_share = tonumber(ARGV[12]), tonumber(ARGV[13])
 local rest_ms, longest_rest_ms = tonumber(ARGV[14]), tonumber(ARGV[15])
 local tokens_max, refund, held_back_per_s = tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[18])
+local remaining = number(ARGV[19]) -- for those who watch (`worker/operating/providers.py`)
 
 local function open_for(rest)
     redis.call('DEL', breaker)
@@ -94,6 +95,10 @@ local function open_for(rest)
 end
 
 redis.call('ZREM', flights, id)
+if remaining then
+    redis.call('HSET', account, 'remaining', remaining, 'remaining_at', exact(now))
+    redis.call('PEXPIRE', account, 7200000)
+end
 
 local b = redis.call('HMGET', breaker, 'open_until', 'rest', 'probe', 'closed_at')
 local open_until = number(b[1])

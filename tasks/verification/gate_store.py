@@ -20,6 +20,7 @@ from redis.exceptions import NoScriptError, RedisError
 from tasks.verification.bucket import Bucket
 from tasks.verification.gate import Aftermath, Closed, Ending, Pass, Rules, Visit
 from tasks.verification.gate_scripts import CLOCK, COMMON, ENTER, LEAVE
+from worker.operating.providers import KNOWN
 from worker.process.gather import Gatherer
 
 LINGER_S: Final = 0.001
@@ -30,6 +31,12 @@ LEFT_ALONE_S: Final = 1.0
 
 BUSY_S: Final = 0.2
 """Pause before a full account is asked again for a place; nobody knows when one comes back."""
+
+KNOWN_FOR_S: Final = 7200
+"""As long as the scripts keep an account that nobody calls."""
+
+TOLD_FOR_S: Final = 60.0
+"""For so long the names of an account's keys need not be told again to those who watch."""
 
 _log = structlog.get_logger(__name__)
 _dice = random.SystemRandom()
@@ -49,6 +56,8 @@ class _Question:
     script: AsyncScript
     keys: list[str]
     arguments: list[Any]
+    watched: list[str] = field(default_factory=list)
+    """Those of the keys that say something to whoever watches."""
 
 
 class Gate:
@@ -62,6 +71,7 @@ class Gate:
         self._leave = redis.register_script(clock + COMMON + LEAVE)
         self._asked: Gatherer[_Question, list[Any]] = Gatherer(self._ask_all, linger_s=LINGER_S, at_most=100, at_once=2)
         self._local: dict[str, _LocalShare] = {}
+        self._told: dict[str, float] = {}
         self._away_until = 0.0
         self._blind_calls = 0
 
@@ -70,7 +80,10 @@ class Gate:
         pass_id = uuid4().hex
         patient_until = _now() + patience_s
         while True:
-            said = await self._ask(self._enter, _keys(visit)[:3], self._enter_arguments(visit, pass_id, patient_until))
+            keys = _keys(visit)[:3]
+            watched = keys if visit.calls_in_flight is not None else keys[:2]  # without a limit none are counted
+            arguments = self._enter_arguments(visit, pass_id, patient_until)
+            said = await self._ask(_Question(self._enter, keys, arguments, watched))
             if said is None:
                 return await self._enter_alone(visit, pass_id, patient_until)
             word, wait_s = said[0], float(said[1]) / 1000
@@ -96,8 +109,10 @@ class Gate:
         wants_retry: bool = False,
         retry_after_s: float | None = None,
         is_about_account: bool = False,
+        remaining: int | None = None,
     ) -> Aftermath:
-        """Tell how the call went. `retry_after_s` is what the provider asked for, for its account or for one call."""
+        """Tell how the call went. `retry_after_s` is what the provider asked for, for its account or for one call;
+        `remaining` how many calls it says are left."""
         if (share := self._local.get(visit.account)) is not None:
             share.taken.discard(leave.id)
         rules = self._rules
@@ -107,8 +122,9 @@ class Gate:
             *(_or_empty(visit.calls_per_second), closes_for_s * 1000, int(is_about_account)),
             *(_ms(rules.window_s), _ms(rules.doubles_in_s), rules.lowest_rate, rules.failures, rules.failed_share),
             *(_ms(rules.rest_s), _ms(rules.longest_rest_s), rules.tokens, rules.refund, rules.held_back_per_s),
+            _or_empty(remaining),
         ]
-        said = await self._ask(self._leave, _keys(visit), arguments)
+        said = await self._ask(_Question(self._leave, _keys(visit), arguments))
         if said is None:
             return Aftermath()
         open_for, held = (float(answer) / 1000 if answer else None for answer in said)
@@ -150,12 +166,12 @@ class Gate:
             max(1, int(places * self._local_share)) if places is not None else None,
         )
 
-    async def _ask(self, script: AsyncScript, keys: list[str], arguments: list[Any]) -> list[Any] | None:
+    async def _ask(self, question: _Question) -> list[Any] | None:
         """What the script answers; None if Redis is away."""
         if _now() < self._away_until:
             return None
         try:
-            said = await self._asked.submit(_Question(script, keys, arguments))
+            said = await self._asked.submit(question)
         except (RedisError, OSError) as error:
             if _now() >= self._away_until:
                 self._away_until = _now() + LEFT_ALONE_S
@@ -168,7 +184,8 @@ class Gate:
     async def _ask_all(self, questions: Sequence[_Question]) -> list[list[Any]]:
         answers = await self._run(questions)
         if any(isinstance(answer, NoScriptError) for answer in answers):
-            # A Redis that was restarted has forgotten the scripts.
+            # A Redis that was restarted has forgotten the scripts, and maybe the rest.
+            self._told.clear()
             for script in (self._enter, self._leave):
                 await self._redis.script_load(script.script)
             answers = [
@@ -184,7 +201,14 @@ class Gate:
         async with self._redis.pipeline(transaction=False) as pipeline:
             for question in questions:
                 pipeline.evalsha(question.script.sha, len(question.keys), *question.keys, *question.arguments)
-            return await pipeline.execute(raise_on_error=False)
+            now = _now()
+            untold = {key for asked in questions for key in asked.watched if self._told.get(key, 0.0) <= now}
+            if untold:
+                pipeline.sadd(KNOWN, *untold)
+                pipeline.expire(KNOWN, KNOWN_FOR_S)
+            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            self._told.update(dict.fromkeys(untold, now + TOLD_FOR_S))
+            return answers[: len(questions)]
 
 
 def _keys(visit: Visit) -> list[str]:

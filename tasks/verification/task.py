@@ -16,7 +16,7 @@ from tasks.verification.apis import APIS
 from tasks.verification.classify import Meaning, Status, Verdict, classify
 from tasks.verification.client import KIND, Call, Exchange, Provider, open_provider
 from tasks.verification.credentials import Credentials, read_credentials
-from tasks.verification.gate import Closed, Ending, Visit, ending_of, is_about_account
+from tasks.verification.gate import Closed, Ending, Visit, ending_of, is_about_account, remaining
 from tasks.verification.pending import GIVEN_UP_AFTER_S, look_again_s
 from tasks.verification.progress import Progress
 from tasks.verification.question import CORRELATION, Question, headers, next_key
@@ -199,6 +199,7 @@ class _Run:
             wants_retry=may_be_repeated,
             retry_after_s=retry_after_s,
             is_about_account=is_about_account(exchange.headers),
+            remaining=remaining(exchange.headers),
         )
         wait_s = max(backoff.wait_s(progress.retries, retry_after_s, _dice.random()), after.held_back_s or 0.0)
         self._last = _Call(

@@ -48,6 +48,9 @@ def test_panels_are_named_once_and_ask_the_source_that_is_provided(name: str) ->
 
 def test_no_series_of_the_whole_system_is_summed_over_those_who_tell_of_it() -> None:
     """Each API process tells of the whole system: with two of them, a sum would be twice the truth."""
-    whole = "worker_(queue|jobs_failed|jobs_quarantined|processes|budget|clock|masking|retention|partitions)"
+    whole = (
+        "worker_(queue|jobs_failed|jobs_quarantined|processes|budget|clock|masking|retention|partitions"
+        "|provider_(breaker_state|rate_per_second|calls_in_flight|remaining|paid_calls_today|cost_today))"
+    )
     found = [one for one in all_expressions() if re.search(rf"sum[^(]*\((?:increase\(|rate\()?{whole}", one)]
     assert found == []

@@ -113,6 +113,20 @@ def test_a_job_of_each_queue_is_done(system: Composed) -> None:
     until(lambda: wanted.items() <= states_of(system).items(), PATIENCE_S)
 
 
+def test_the_api_may_read_all_that_metrics_tell(system: Composed) -> None:
+    """With the roles of the database and the user of Valkey that it has there; a verification has passed the gate."""
+    connection = http.client.HTTPConnection("127.0.0.1", int(system.port("api", "8000")), timeout=30)
+    with closing(connection):
+        connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {system.secret('metrics_token')}"})
+        answer = connection.getresponse()
+        said = answer.read().decode()
+    assert answer.status == 200, said
+    parts = [line for line in said.splitlines() if line.startswith("worker_system_metrics_up{")]
+    assert len(parts) > 5
+    assert [line for line in parts if not line.endswith(" 1.0")] == []
+    assert "worker_provider_breaker_state{" in said
+
+
 def test_flower_shows_workers_queues_and_jobs_to_whoever_is_logged_in(system: Composed) -> None:
     login = system.secret("flower_basic_auth")
     assert flower(system, "/workers", None)[0] == 401

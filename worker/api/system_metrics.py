@@ -8,6 +8,7 @@ no more than one. Where a server is away, or takes too long, its series are miss
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -16,11 +17,12 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, text
 
+from worker.api.provider_gauges import provider_gauges
 from worker.clock.schedule import missed_runs, since_success
 from worker.database import DATABASE_ERRORS, Database
 from worker.health.readiness import PATIENCE_S
 from worker.metrics import LABEL_VALUES_MAX, OTHER
-from worker.operating import backlogs, numbers
+from worker.operating import backlogs, numbers, providers
 from worker.operating.budgets import budgets
 from worker.settings import Settings
 
@@ -36,8 +38,11 @@ class SystemCollector(Collector):
     """One series for each kind, code, entry and budget: as many as the program and its operators have made."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
-        self._redis = Redis.from_url(
-            settings.redis_url.get_secret_value(), socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S
+        self._redis: Any = Redis.from_url(
+            settings.redis_url.get_secret_value(),
+            socket_timeout=PATIENCE_S,
+            socket_connect_timeout=PATIENCE_S,
+            decode_responses=True,
         )
         self._parts = (
             _Part("queues", _FRESH_S, _of_database(database, _queues)),
@@ -45,6 +50,7 @@ class SystemCollector(Collector):
             _Part("clock", _FRESH_S, _of_database(database, _clock)),
             _Part("database", _FRESH_S, _of_database(database, _database)),
             _Part("redis", _FRESH_S, lambda: _skew("machine_redis", self._redis_ahead_s())),
+            _Part("providers", _FRESH_S, lambda: provider_gauges(*providers.read(self._redis))),
             _Part("calls", _SLOW_S, _of_database(database, _calls)),
             _Part("upkeep", _SLOW_S, _of_database(database, _upkeep)),
         )

@@ -1,9 +1,11 @@
 """How providers stand: what the gate in Redis has learnt of them, and what the ledger says waits for them. Reads only.
 
-The gate's keys and their fields are described where they are written (`tasks/verification/gate_scripts.py`).
+The gate's keys and their fields are described where they are written (`tasks/verification/gate_scripts.py`). Which
+there are stands in the set `verification:gates`: the worker's Redis user may not list keys.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,9 +21,14 @@ Breaker = Literal["closed", "half_open", "open"]
 PATIENCE_S = 2.0
 DOUBLES_IN_MS = 60_000
 FORGOTTEN_AFTER_MS = 4 * DOUBLES_IN_MS
-"""As the gate has it: a rate that was halved grows back, and is forgotten."""
+"""As the gate has it: a rate that was halved grows back, and is forgotten. So is what a provider said remains."""
 
-_KEY = re.compile(r"verification:\{(?P<integration>[^:}]+):(?P<environment>[^}]+)\}:(?P<part>breaker|account):")
+KNOWN = "verification:gates"
+"""The keys of all gates that were asked lately and say something. `tasks/verification/gate_store.py` writes it."""
+
+_KEY = re.compile(
+    r"verification:\{(?P<integration>[^:}]+):(?P<environment>[^}]+)\}:(?P<part>breaker|account|flights):(?P<of>.+)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +36,30 @@ class Gate:
     """The gate of one integration in one environment: the worst of its hosts and accounts.
 
     `open_for` is how long an open breaker rests before a probe, `closed_for` how long a provider asked to be left
-    alone, `rate` the calls a second that refusals have taught; None where there is nothing of the kind.
+    alone, `rate` the calls a second that refusals have taught, `in_flight` the calls of accounts that limit them,
+    `remaining` those that the provider said it would still take; None where there is nothing of the kind.
     """
 
     breaker: Breaker
     open_for: timedelta | None
     closed_for: timedelta | None
     rate: float | None
+    in_flight: int | None = None
+    remaining: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one key of a gate says. `of` is a breaker's host, or a digest of the account that limits are about.
+
+    `fields` are as in Redis; of `flights` there is only `held`, the number of calls in flight.
+    """
+
+    integration: str
+    environment: str
+    part: str
+    of: str
+    fields: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,24 +120,48 @@ def gates(redis_url: str) -> dict[tuple[str, str], Gate] | None:
     )
     try:
         with client:
-            seconds, micros = client.time()
-            keys = [(found, key) for key in client.scan_iter("verification:{*}:*", 1000) if (found := _KEY.match(key))]
-            with client.pipeline(transaction=False) as pipeline:
-                for _, key in keys:
-                    pipeline.hgetall(key)
-                hashes = pipeline.execute()
+            parts, now_ms = read(client)
     except (RedisError, OSError):
         return None
-    by_provider: dict[tuple[str, str], list[tuple[str, dict[str, str]]]] = {}
-    for (found, _), fields in zip(keys, hashes, strict=True):
-        by_provider.setdefault((found["integration"], found["environment"]), []).append((found["part"], fields))
-    return {provider: gate(parts, seconds * 1000 + micros / 1000) for provider, parts in by_provider.items()}
+    return by_provider(parts, now_ms)
+
+
+def read(client: Any) -> tuple[list[Part], float]:
+    """All that there is, and the moment, of Redis' clock. `client` decodes answers. Raises `RedisError`."""
+    with client.pipeline(transaction=False) as pipeline:
+        pipeline.time()
+        pipeline.smembers(KNOWN)
+        (seconds, micros), keys = pipeline.execute()
+    now_ms = seconds * 1000 + micros / 1000
+    found = [(match, key) for key in keys if (match := _KEY.fullmatch(key))]
+    with client.pipeline(transaction=False) as pipeline:
+        for match, key in found:
+            if match["part"] == "flights":
+                pipeline.zcount(key, now_ms, "+inf")  # older ones are of workers that were killed
+            else:
+                pipeline.hgetall(key)
+        said = pipeline.execute()
+    parts = [
+        Part(**match.groupdict(), fields=fields if isinstance(fields, dict) else {"held": str(fields)})
+        for (match, _), fields in zip(found, said, strict=True)
+        if fields != {}  # forgotten since then
+    ]
+    return parts, now_ms
+
+
+def by_provider(parts: Iterable[Part], now_ms: float) -> dict[tuple[str, str], Gate]:
+    """By integration and environment."""
+    of_provider: dict[tuple[str, str], list[tuple[str, Mapping[str, str]]]] = defaultdict(list)
+    for part in parts:
+        of_provider[part.integration, part.environment].append((part.part, part.fields))
+    return {provider: gate(known, now_ms) for provider, known in of_provider.items()}
 
 
 def gate(parts: Iterable[tuple[str, Mapping[str, str]]], now_ms: float) -> Gate:
-    """What the hashes of one provider's breakers and accounts mean at this moment of Redis' clock."""
+    """What one provider's breakers, accounts and flights mean at this moment of Redis' clock."""
     open_for = closed_for = None
     is_half_open, rate = False, None
+    in_flight, remaining = None, None
     for part, fields in parts:
         if part == "breaker" and "open_until" in fields:
             left = float(fields["open_until"]) - now_ms
@@ -126,8 +174,13 @@ def gate(parts: Iterable[tuple[str, Mapping[str, str]]], now_ms: float) -> Gate:
             if "learnt" in fields and age < FORGOTTEN_AFTER_MS:
                 learnt = float(fields["learnt"]) * (1 + age / DOUBLES_IN_MS)
                 rate = learnt if rate is None else min(rate, learnt)
+            if now_ms - float(fields.get("remaining_at", 0)) < FORGOTTEN_AFTER_MS:
+                left_over = int(fields["remaining"])
+                remaining = left_over if remaining is None else min(remaining, left_over)
+        elif part == "flights":
+            in_flight = (in_flight or 0) + int(fields["held"])
     breaker: Breaker = "open" if open_for else "half_open" if is_half_open else "closed"
-    return Gate(breaker, _length(open_for), _length(closed_for), rate)
+    return Gate(breaker, _length(open_for), _length(closed_for), rate, in_flight, remaining)
 
 
 def _length(ms: float | None) -> timedelta | None:

@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.verification.classify import Status, Trouble, classify
-from tasks.verification.gate import Ending, ending_of, is_about_account
+from tasks.verification.gate import Ending, ending_of, is_about_account, remaining
 
 
 @pytest.mark.parametrize("retry_after", [None, "2"])
@@ -54,3 +54,22 @@ def test_the_login_is_part_of_the_call(code: int, ending: Ending) -> None:
 )
 def test_an_allowance_that_is_not_used_up_is_not_the_reason(headers: dict[str, str] | None, is_for_all: bool) -> None:
     assert is_about_account(headers) is is_for_all
+
+
+@pytest.mark.parametrize(
+    ("headers", "left"),
+    [
+        (None, None),
+        ({}, None),
+        ({"ratelimit-remaining": "0"}, 0),
+        ({"ratelimit-remaining": " 17 "}, 17),
+        ({"x-ratelimit-remaining": "17"}, 17),
+        ({"ratelimit-remaining": "3", "x-ratelimit-remaining": "17"}, 3),
+        ({"ratelimit-remaining": "nonsense", "x-ratelimit-remaining": "17"}, 17),
+        ({"ratelimit-remaining": "-1"}, None),
+        ({"ratelimit-remaining": "٣"}, None),
+        ({"ratelimit-remaining": "9" * 4000}, 9_999_999_999),
+    ],
+)
+def test_what_remains_is_what_the_provider_says(headers: dict[str, str] | None, left: int | None) -> None:
+    assert remaining(headers) == left

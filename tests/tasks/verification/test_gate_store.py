@@ -437,7 +437,8 @@ def test_nothing_in_redis_names_a_login(redis_url: str) -> None:
             key.decode() if isinstance(key, bytes) else key for key in await opened.redis.keys("verification:*")
         )
         scope = "verification:{DCS:sandbox}"
-        assert names == [f"{scope}:account:account", f"{scope}:breaker:dcs.example", f"{scope}:budget"]
+        own = [f"{scope}:account:account", f"{scope}:breaker:dcs.example", f"{scope}:budget"]
+        assert names == ["verification:gates", *own]
         assert all(ttl > 0 for ttl in [await opened.redis.pttl(name) for name in names])
 
     on_a_bench(redis_url, story)

@@ -4,6 +4,7 @@ import re
 
 from tests.tasks.verification.factories import insert_quote
 from tests.tasks.verification.system import BY_SCENARIO, VEHICLES, System, kept_anywhere
+from worker.operating import providers
 
 
 def test_of_an_owner_whose_release_is_restricted_nothing_is_kept(system: System) -> None:
@@ -44,3 +45,16 @@ def test_the_vehicles_at_an_address_are_the_quotes_or_remarks_about_the_address(
     }
     assert system.row("vehicle", elsewhere)["external_verification_status"] == "not_verified"
     assert len(system.rows("SELECT id FROM vehicle")) == 2, "no vehicle is created"
+
+
+def test_what_the_provider_says_remains_is_known_to_whoever_watches(system: System) -> None:
+    system.verify(None, VEHICLES, vehicle_id=system.vehicle(plate="SBX0001"), search_by="plate")
+    before = providers.gates(system.redis_url)
+    system.verify(None, VEHICLES, vehicle_id=system.vehicle(plate="SBX0002"), search_by="plate")
+    after = providers.gates(system.redis_url)
+    assert before is not None
+    assert after is not None
+    (one,), (other,) = before.values(), after.values()
+    assert one.remaining is not None
+    assert other.remaining is not None
+    assert other.remaining < one.remaining

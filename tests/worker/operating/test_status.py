@@ -98,6 +98,12 @@ NOW_MS = 1_000_000.0
             Gate("closed", None, None, 2.0),
         ),
         ([("account", {"learnt": "4", "learnt_at": "760000"})], Gate("closed", None, None, None)),
+        (
+            [("account", {"remaining": n, "remaining_at": at}) for n, at in (("40", "999000"), ("9", "999000"))],
+            Gate("closed", None, None, None, remaining=9),
+        ),
+        ([("account", {"remaining": "40", "remaining_at": "760000"})], Gate("closed", None, None, None)),
+        ([("flights", {"held": "3"}), ("flights", {"held": "0"})], Gate("closed", None, None, None, in_flight=3)),
     ],
 )
 def test_the_gate_is_the_worst_of_its_hosts_and_accounts(
@@ -117,7 +123,9 @@ def redis(redis_url: str) -> Iterator[Any]:
 
 
 def test_the_status_tells_of_the_whole_system(settings: Settings, db: Database, redis: Any) -> None:
-    redis.hset("verification:{DCS_CRIMINAL:sandbox}:breaker:dcs.example", "open_until", redis.time()[0] * 1000 + 60_000)
+    breaker = "verification:{DCS_CRIMINAL:sandbox}:breaker:dcs.example"
+    redis.hset(breaker, "open_until", redis.time()[0] * 1000 + 60_000)
+    redis.sadd(providers.KNOWN, breaker)
     insert(db, 2, resource="DCS_CRIMINAL")
     insert(db, 1, state="failed", error_code="worker_died", finished_at=datetime.now(UTC))
     with db.transaction() as connection:

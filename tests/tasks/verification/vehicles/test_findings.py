@@ -135,7 +135,8 @@ def test_a_vehicle_is_compared_with_ours(said: dict[str, Any], status: str, note
 def test_each_field_of_a_vehicle_has_a_grade(node: str, ours: Any, theirs: Any, grade: Any, status: str) -> None:
     part, name = node.split(".")
     known = replace(OURS, **{"plate" if name == "tag" else name: ours})
-    (result,) = found(asking("vin", known), vehicle(**{part: {name: theirs}})).results
+    said: dict[str, Any] = {part: {name: theirs}}
+    (result,) = found(asking("vin", known), vehicle(**said)).results
     assert {noted["node_path"]: noted["match"] for noted in result.discrepancies} == (
         {f"vehicles[0].{node}": grade} if grade else {}
     )
