@@ -7,7 +7,7 @@ import uuid
 from datetime import date, datetime
 from decimal import Decimal
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, Numeric, func, text, true
+from sqlalchemy import BigInteger, CheckConstraint, Index, Numeric, UniqueConstraint, func, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, BigId, Money, Price, choice
@@ -76,10 +76,15 @@ class CallBudgetDay(Base):
     """What a tenant with a budget has spent on a day, and what is set aside for runs under way."""
 
     __tablename__ = "call_budget_day"
-    __table_args__ = ({"info": kept(2555, since="day", why="as the calls it adds up")},)
+    __table_args__ = (
+        UniqueConstraint("tenant", "day"),
+        Index("idx_call_budget_day_day", "day", "id"),
+        {"info": kept(2555, since="day", why="as the calls it adds up")},
+    )
 
-    tenant: Mapped[str] = mapped_column(primary_key=True, info=NOT_PERSONAL)
-    day: Mapped[date] = mapped_column(primary_key=True)
+    id: Mapped[BigId]
+    tenant: Mapped[str] = mapped_column(info=NOT_PERSONAL)
+    day: Mapped[date]
     spent: Mapped[Decimal] = mapped_column(_SUM, server_default=_ZERO)
     reserved: Mapped[Decimal] = mapped_column(_SUM, server_default=_ZERO)
     warned_at: Mapped[datetime | None]

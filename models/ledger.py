@@ -185,6 +185,7 @@ class JobBatch(Base):
             name="callback",
         ),
         Index("idx_job_batch_created", "created_at"),
+        Index("idx_job_batch_finished_at", "finished_at", "id", postgresql_where=text("finished_at IS NOT NULL")),
         {"info": kept(90, since="finished_at", why="as long as its jobs")},
     )
 

@@ -199,6 +199,7 @@ class AskedQuestion(Base):
     __tablename__ = "asked_question"
     __table_args__ = (
         UniqueConstraint("tenant", "question", name="uq_asked_question_tenant"),
+        Index("idx_asked_question_asked_at", "asked_at", "id"),
         {"info": kept(90, since="asked_at", why="longer than answers are used again; without it a call is made anew")},
     )
 

@@ -29,6 +29,9 @@ class OverdueRows:
     overdue: int
     """How many rows were, when the run was planned."""
 
+    may_lock: bool
+    """Whether this role may lock the table's rows."""
+
     @property
     def name(self) -> str:
         return self.removal.policy.table
@@ -59,7 +62,7 @@ class OverdueRows:
 
     def _take(self, connection: Connection, after: Any, limit: int) -> Any:
         key = self.keys[self.name]
-        statement = statements.take(self.removal, key, self.condition, is_first=after is None)
+        statement = statements.take(self.removal, key, self.condition, is_first=after is None, may_lock=self.may_lock)
         values = {"cutoff": self.cutoffs[self.name], "limit": limit}
         if after is not None:
             values |= {"at": after[0], "key": after[1]}

@@ -40,8 +40,11 @@ def overdue(removal: Removal, *, is_leftovers: bool, has_retention_until: bool) 
     return " AND ".join(conditions)
 
 
-def take(removal: Removal, key: Key, condition: str, *, is_first: bool) -> str:
+def take(removal: Removal, key: Key, condition: str, *, is_first: bool, may_lock: bool = True) -> str:
     """Lock the next overdue rows; what others have locked is left to the next night.
+
+    A role may lock only rows that it may change. Those of a table where it may not are never changed by anybody, and
+    need no lock.
 
     Takes :cutoff, :limit and, for all but the first batch, :at and :key of the last row before. Gives one row: `ids`,
     the `number` of them, and `at` and `key` of the last.
@@ -55,7 +58,7 @@ def take(removal: Removal, key: Key, condition: str, *, is_first: bool) -> str:
             SELECT r.{key.column} AS key, r.{date} AS at FROM {table} AS r
             WHERE {condition} {behind}
             ORDER BY r.{date} {direction}, r.{key.column} {direction} LIMIT :limit
-            FOR UPDATE OF r SKIP LOCKED
+            {"FOR UPDATE OF r SKIP LOCKED" if may_lock else ""}
         )
         SELECT array_agg(key)::text AS ids, count(*) AS number,
             (array_agg(at))[count(*)] AS at, (array_agg(key))[count(*)]::text AS key

@@ -127,10 +127,13 @@ def _stage(
         run_id=run_id,
         condition=condition,
         overdue=connection.execute(text(count), {"cutoff": cutoffs[table]}).scalar_one(),
+        may_lock=connection.execute(_MAY_LOCK, {"table": table}).scalar_one(),
     )
 
 
 _CUTOFF = text("SELECT now() - make_interval(days => :days)")
+
+_MAY_LOCK = text("SELECT has_table_privilege(quote_ident(:table), 'UPDATE')")
 
 _HAS_COLUMN = text(
     """

@@ -27,6 +27,7 @@ def test_what_is_wrong_is_a_line_each_and_an_exit_status(worker: Worker, setting
     lines = answer.stdout.splitlines()
     assert any(line.startswith("problem postgresql_fsync: ") for line in lines)
     assert {line.split()[0] for line in lines} <= {"problem", "warning"}
+    assert "policy_missing" not in answer.stdout
     environment = environment_of(settings, tmp_path) | {"WORKER_LEASE_S": "1", "ENCRYPTION_KEYS": ""}
     wrong = run_worker("check", "--json", cwd=tmp_path, environment=environment)
     (finding,) = json.loads(wrong.stdout)

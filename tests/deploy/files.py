@@ -18,13 +18,14 @@ class Alarm:
     expression: str
     severity: str
     summary: str
+    runbook_url: str
 
 
 @cache
 def alarms() -> dict[str, Alarm]:
     file = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text("utf-8"))
     found = [
-        Alarm(rule["alert"], rule["expr"], rule["labels"]["severity"], rule["annotations"]["summary"])
+        Alarm(rule["alert"], rule["expr"], rule["labels"]["severity"], **rule["annotations"])
         for group in file["groups"]
         for rule in group["rules"]
     ]

@@ -1,8 +1,8 @@
 """Evaluates the part of PromQL that our alarms and dashboards use, on what processes really expose.
 
 The parser is that of `promql-parser`. What it parses and this can't evaluate is refused, never guessed. `increase` and
-`rate` add up what was counted between the scrapes of the range; Prometheus also extrapolates to the range's ends.
-`promtool` says the same of the same series; see test_promql.py.
+`rate` add up what was counted between the scrapes of the range, without a scrape at its very beginning, as since
+Prometheus 3; Prometheus also extrapolates to the range's ends.
 """
 
 import operator
@@ -116,7 +116,7 @@ def _called(node: promql.Call, scrapes: Sequence[Scrape]) -> Vector:
     if name in ("increase", "rate"):
         assert isinstance(argument, promql.MatrixSelector)
         seconds = argument.range.total_seconds()
-        counted = _increase(argument.vector_selector, [s for s in scrapes if s.at >= scrapes[-1].at - seconds])
+        counted = _increase(argument.vector_selector, [s for s in scrapes if s.at > scrapes[-1].at - seconds])
         return {labels: value / seconds if name == "rate" else value for labels, value in counted.items()}
     vector = _value(argument, scrapes)
     assert isinstance(vector, dict)

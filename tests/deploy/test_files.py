@@ -20,6 +20,7 @@ def test_an_alarm_says_what_it_means_and_whom_it_wakes(name: str) -> None:
     assert re.fullmatch(r"Worker[A-Z][A-Za-z]+", name)
     assert alarm.severity in ("page", "ticket")
     assert len(alarm.summary.split()) >= 4
+    assert alarm.runbook_url == f"docs/runbook.md#{name.lower()}"
 
 
 @pytest.mark.parametrize("expression", all_expressions())

@@ -12,7 +12,6 @@ program = typer.Typer(help="Find what is wrong with this installation, and how t
 
 _WITHOUT_POLICY = {
     "oauth2_access_tokens", "oauth2_authorization_codes", "oauth2_refresh_tokens",  # tokens.expire removes them
-    "call_budget_day",  # has no key of one column, which retention needs: a policy would fail its runs
 }  # fmt: skip
 
 

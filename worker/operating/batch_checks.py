@@ -58,6 +58,7 @@ BATCH_CHECKS = (
         f"""
         SELECT job.id FROM job LEFT JOIN job_batch AS batch ON batch.id = job.batch_id
         WHERE job.batch_id IS NOT NULL AND batch.id IS NULL AND {_OPEN}
+          AND job.created_at >= :batches_gone_before
         """,  # noqa: S608 - constants of ours
     ),
 )

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Check:
     """`sql` gives one column, the ids of what is wrong. It may use what retention has recorded of its removals:
-    `:jobs_gone_before`, a moment, `:jobs_removed`, a count, and `:requests_gone_to`, an id."""
+    `:jobs_gone_before`, `:batches_gone_before` and `:calls_gone_before`, moments, `:jobs_removed`, a count, and
+    `:requests_gone_to`, an id."""
 
     code: str
     meaning: str
@@ -119,7 +120,7 @@ CHECKS = (
         "The provider was asked and answered, but no call is in the ledger.",
         """
         SELECT request.id FROM integration_request AS request
-        WHERE request_status = 'completed' AND answered_by IS NULL AND sent_at IS NOT NULL
+        WHERE request_status = 'completed' AND answered_by IS NULL AND sent_at >= :calls_gone_before
           AND NOT EXISTS (SELECT FROM provider_call AS call WHERE call.request_id = request.id)
         """,
     ),

@@ -80,6 +80,8 @@ def reconcile(connection: Connection) -> Account:
 _REMOVED = text(
     """
     SELECT coalesce(max(cutoff) FILTER (WHERE table_name = 'job'), '0001-01-01 00:00:00+00') AS jobs_gone_before,
+        coalesce(max(cutoff) FILTER (WHERE table_name = 'job_batch'), '0001-01-01 00:00:00+00') AS batches_gone_before,
+        coalesce(max(cutoff) FILTER (WHERE table_name = 'provider_call'), '0001-01-01 00:00:00+00') AS calls_gone_before,
         coalesce(sum(deleted_count) FILTER (WHERE table_name = 'job'), 0)::bigint AS jobs_removed,
         coalesce(max(CASE WHEN table_name = 'integration_request' THEN last_id::bigint END), 0) AS requests_gone_to
     FROM retention_run_items AS item JOIN retention_runs AS run ON run.id = item.run_id

@@ -1,8 +1,10 @@
 """The retention job on a real database: what is overdue goes, what is held, needed or young stays, all is recorded."""
 
 from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -110,6 +112,34 @@ def test_a_dry_run_finds_exactly_what_the_real_one_does(platform: Maintained) ->
     real = platform.run()
     assert dry["progress"] == {**real["progress"], "is_dry_run": True}
     assert counts(real) == {"removed": 6, "held": 1, "integration_verification_result removed": 6}
+
+
+OURS = {
+    "asked_question": {"tenant": "T1", "question": "q", "asker": 1, "open_until": date(2020, 1, 1)},
+    "job_batch": {"name": "household"},
+    "provider_call": {
+        "job_id": uuid4(), "request_id": 1, "fence": 1, "tenant": "T1", "integration_id": 1, "configuration_id": 1,
+        "environment": "sandbox", "reason": "first", "calls": 1,
+    },
+    "call_budget_day": {"tenant": "T1"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("table", OURS)
+def test_our_own_rows_go_by_the_policies_that_the_migrations_load(platform: Maintained, table: str) -> None:
+    """They were never removed: no policy said when, a day of a budget had no key, and calls could not be locked."""
+    days, since = platform.owner.execute(
+        "SELECT retention_days, date_column FROM data_retention_policies WHERE table_name = %s", [table]
+    ).fetchone() or (0, "")
+    today = datetime.now(UTC)
+    old, young = (
+        insert(platform.owner, table, **OURS[table] | {"tenant": f"T{age}", since: today - timedelta(days=age)})
+        for age in (days + 2, days - 2)
+    )
+    done = platform.run()
+    assert (done["state"], counts(done, table)) == ("done", {"removed": 1})
+    assert remaining(platform.owner, table) == [young]
+    assert [row[:4] for row in items(platform.owner, table)] == [(1, 0, 0, str(old))]
 
 
 def test_the_longer_rule_wins(platform: Maintained) -> None:

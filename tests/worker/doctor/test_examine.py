@@ -80,8 +80,9 @@ DEEDS: list[tuple[str, str, str]] = [
         "partition_default_rows",
     ),
     (
-        "UPDATE data_retention_policies SET table_name = 'job_batch' WHERE table_name = 'job'",
-        "UPDATE data_retention_policies SET table_name = 'job' WHERE table_name = 'job_batch'",
+        "UPDATE data_retention_policies SET table_name = 'call_budget', date_column = 'set_at' WHERE table_name = 'job'",
+        "UPDATE data_retention_policies SET table_name = 'job', date_column = 'finished_at'"
+        " WHERE table_name = 'call_budget'",
         "policy_missing",
     ),
     (

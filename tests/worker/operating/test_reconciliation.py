@@ -113,6 +113,8 @@ BREAKS = {
 
 NOTHING_REMOVED = {
     "jobs_gone_before": "CAST('-infinity' AS timestamptz)",
+    "batches_gone_before": "CAST('-infinity' AS timestamptz)",
+    "calls_gone_before": "CAST('-infinity' AS timestamptz)",
     "jobs_removed": "0",
     "requests_gone_to": "0",
 }
@@ -180,6 +182,27 @@ def test_more_jobs_gone_than_retention_removed_are_named(busy: Platform) -> None
     assert [(f.code, f.count) for f in found(busy).findings] == [("more_jobs_gone_than_removed", 1)]
 
 
+def test_calls_that_left_before_their_requests_are_explained(busy: Platform) -> None:
+    """A request under a legal hold stays longer than its calls."""
+    busy.change("UPDATE integration_request SET sent_at = now() - interval '91 days' WHERE sent_at IS NOT NULL")
+    remove(busy, "provider_call", f"SELECT id FROM provider_call WHERE request_id = {ONE}")
+    assert found(busy).findings == []
+    busy.change(f"UPDATE integration_request SET sent_at = now() WHERE id = {ONE}")
+    assert [(f.code, f.count) for f in found(busy).findings] == [("answer_without_call", 1)]
+
+
+def test_a_job_that_is_started_anew_after_its_batch_was_removed_is_explained(busy: Platform) -> None:
+    over = "SELECT id FROM job_batch WHERE finished_at IS NOT NULL"
+    busy.change(
+        f"INSERT INTO job (kind, queue, batch_id, step, created_at)"
+        f" SELECT 'test', 'test', id, 1, now() - interval '91 days' FROM ({over}) AS batch"
+    )
+    remove(busy, "job_batch", over)
+    assert found(busy).findings == []
+    busy.change("UPDATE job SET created_at = now() WHERE kind = 'test'")
+    assert [(f.code, f.count) for f in found(busy).findings] == [("job_of_no_batch", 1)]
+
+
 def test_the_scheduled_job_fails_with_what_it_found(busy: Platform, settings: Settings) -> None:
     def run() -> Outcome[None]:
         async def running() -> Outcome[None]:
@@ -225,7 +248,7 @@ def test_budgets_are_set_removed_and_wake_who_waits_for_money(busy: Platform, wo
     assert (budget["hard_limit"], budget["spent"], budget["reserved"]) == ("100.00", "2.0000", "4.0000")
     busy.change(
         """UPDATE job SET waiting_for = 'the budget of system for 2026-01-01 is used up',
-               run_at = now() + interval '1 day' WHERE state = 'ready'"""
+               run_at = now() + interval '1 day' WHERE state = 'ready' AND kind = 'verification.verify'"""
     )
     assert "6 waiting jobs look again" in said(worker("budgets", "set", "system", "--hard", "200", "--by", "me"))
     assert said(worker("budgets", "remove", "system")).startswith("Removed the budget of system")
