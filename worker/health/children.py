@@ -6,12 +6,12 @@ listens in a directory that the parent made before it forked, under its number i
 """
 
 import os
+import socket
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Listener
+from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +35,20 @@ class Child:
         path = directory / str(number)
         path.unlink(missing_ok=True)  # of the child whose place this one took
         self._said = said
-        self._listener = Listener(str(path), "AF_UNIX", backlog=16)
+        # Not a Listener of multiprocessing: it unlinks its path when the process ends, but that is the parent's to do.
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(str(path))
+        self._socket.listen(16)
         threading.Thread(target=self._serve, name="health", daemon=True).start()
         threading.Thread(target=_go_with_parent, args=(os.getppid(),), name="parent", daemon=True).start()
 
     def _serve(self) -> None:
         while True:
             try:
-                connection = self._listener.accept()
-            except (OSError, AuthenticationError):
+                accepted, _ = self._socket.accept()
+            except OSError:
                 return
-            with connection:
+            with Connection(accepted.detach()) as connection:
                 try:
                     if connection.poll(PATIENCE_S):
                         connection.send_bytes(self._said[connection.recv_bytes(100).decode()]())

@@ -2,6 +2,8 @@
 
 import http.client
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -157,3 +159,15 @@ def test_children_are_told_apart_and_a_silent_one_is_seen() -> None:
         assert children.ask_json("stuck") == {0: {}, 1: {}, 2: None}
     children.close()
     assert not Path(children.directory).exists()
+
+
+def test_a_child_whose_parent_has_cleaned_up_ends_in_silence() -> None:
+    """At its end it removed its socket once more, and printed that there was none."""
+    code = """
+from worker.health.children import Child, Children
+children = Children()
+Child(children.directory, 0, {})
+children.close()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - ours
+    assert ended.stderr == ""
