@@ -1,5 +1,5 @@
-"""Old questions, batches, calls and days of budgets leave as the models say: each gets its policy, and an index by which
-its oldest rows are found.
+"""Old questions, batches, calls and days of budgets leave as the models say: each gets its policy, and an index that
+finds its oldest rows.
 
 Retention records a removal by a key of one column, so a day of a budget gets one: the small table is written anew. The
 indexes hold a table's writers up while they are built, for about a second a million rows.

@@ -9,6 +9,10 @@ import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy import text
 
 from tests.conftest import DatabaseUrls, settings_for
@@ -36,6 +40,14 @@ SEARCH = Search({"last name of 0": CANARY, "birth date of 0": "1903-02-01"})
 )
 def test_a_name_is_found_in_any_clothes(data: bytes) -> None:
     assert SEARCH(data) == {"last name"}
+
+
+def test_a_name_is_found_in_a_span_as_it_is_sent() -> None:
+    provider, sent = TracerProvider(), InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(sent))
+    with provider.get_tracer("t").start_as_current_span("act") as span:
+        span.set_attribute("who", CANARY)
+    assert SEARCH(encode_spans(sent.get_finished_spans()).SerializeToString()) == {"last name"}
 
 
 @given(st.binary(max_size=20), st.binary(max_size=20))

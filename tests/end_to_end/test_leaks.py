@@ -5,8 +5,11 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Lock, Thread
 
 import psycopg
 import pytest
@@ -29,6 +32,7 @@ SEARCHED_FOR = (
 class System:
     home: Path
     said: str
+    spans: Path
 
     def check(self, within: str = "5s") -> subprocess.CompletedProcess[str]:
         where = {
@@ -43,7 +47,7 @@ class System:
         assert len(ports) >= 5, health
         return run_worker(
             *("check", "leaks", "--within", within, "--flower", where["Flower"], "--api", where["API"]),
-            *(f"--log={log}" for log in (self.home / "log", *(self.home / "servers").glob("*.log"))),
+            *(f"--log={log}" for log in (self.spans, self.home / "log", *(self.home / "servers").glob("*.log"))),
             *(f"--page=http://127.0.0.1:{port}/{page}" for port in ports for page in ("metrics", "readyz")),
             cwd=self.home.parent,
             environment=clean_environment(WORKER_HOME=str(self.home), FLOWER_BASIC_AUTH=f"{login[1]}:{login[2]}"),
@@ -64,21 +68,54 @@ class System:
             return bool(connection.execute("SELECT count(*) FROM job WHERE state = 'done'").fetchone() != (0,))
 
 
+@contextmanager
+def collector(spans: Path) -> Iterator[str]:
+    """What a collector of OpenTelemetry is sent over HTTP, as it comes: protobuf leaves text as it is."""
+    lock = Lock()
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sent = self.rfile.read(int(self.headers["Content-Length"]))
+            with lock, spans.open("ab") as file:
+                file.write(str(self.headers).encode() + sent)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *_: object) -> None:
+            """Not a line for each."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     home = tmp_path_factory.mktemp("leaks") / "home"
-    ports = ("--port", "0", "--flower-port", "0")
-    environment = clean_environment(WORKER_LOG_LEVEL="DEBUG")
-    with start_worker(
-        "up", "--home", str(home), "--workers", "1", *ports, cwd=home.parent, environment=environment
-    ) as process:
+    spans = home.parent / "spans"
+    spans.touch()
+    up = ("up", "--home", str(home), "--workers", "1", "--port", "0", "--flower-port", "0")
+    with (
+        collector(spans) as endpoint,
+        start_worker(
+            *up,
+            cwd=home.parent,
+            environment=clean_environment(
+                WORKER_LOG_LEVEL="DEBUG", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="200"
+            ),
+        ) as process,
+    ):
         assert process.stdout is not None
         said = ""
         for line in process.stdout:
             said += line
             if "Try in another terminal" in line:
                 break
-        system = System(home, said)
+        system = System(home, said, spans)
         system.as_owner("UPDATE integration_configuration SET timeout_seconds = 1, retry_attempts = 1")
         yield system
         process.terminate()
@@ -94,6 +131,9 @@ def test_nothing_personal_is_found_outside_of_postgresql_even_after_a_crash(syst
         assert re.search(rf"^{place} +[1-9]\d*\b", done.stdout, re.MULTILINE), f"{place}: {done.stdout}"
     assert "Nobody was asked" not in done.stdout
     assert " 0 places" in done.stdout
+    spans = system.spans.read_bytes()
+    for span in (b"/oauth2/token", b"verification.verify", b"act", b"provider", b"save"):
+        assert b"*%c%b" % (len(span), span) in spans, f"no span {span.decode()} was searched"
 
 
 def test_a_leak_is_found_and_named_without_being_repeated(system: System) -> None:

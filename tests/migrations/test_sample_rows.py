@@ -36,7 +36,9 @@ def test_policies_say_what_the_models_say(owner: psycopg.Connection) -> None:
         assert (action == "partition") == ("partitioned" in table.info)
 
 
-@pytest.mark.parametrize(("revision", "statement"), [("006", "INTEGRATIONS"), ("006", "NODES"), ("008", "POLICIES"), ("040", "POLICIES")])
+@pytest.mark.parametrize(
+    ("revision", "statement"), [("006", "INTEGRATIONS"), ("006", "NODES"), ("008", "POLICIES"), ("040", "POLICIES")]
+)
 def test_loading_again_adds_nothing(owner: psycopg.Connection, revision: str, statement: str) -> None:
     module = ScriptDirectory.from_config(configured()).get_revision(revision).module
     assert owner.execute(getattr(module, statement)).rowcount == 0

@@ -79,9 +79,9 @@ def reconcile(connection: Connection) -> Account:
 # A batch's record bounds what it removed: by the cutoff, a count, and the first and the last id.
 _REMOVED = text(
     """
-    SELECT coalesce(max(cutoff) FILTER (WHERE table_name = 'job'), '0001-01-01 00:00:00+00') AS jobs_gone_before,
-        coalesce(max(cutoff) FILTER (WHERE table_name = 'job_batch'), '0001-01-01 00:00:00+00') AS batches_gone_before,
-        coalesce(max(cutoff) FILTER (WHERE table_name = 'provider_call'), '0001-01-01 00:00:00+00') AS calls_gone_before,
+    SELECT coalesce(max(cutoff) FILTER (WHERE table_name = 'job'), '0001-01-01Z') AS jobs_gone_before,
+        coalesce(max(cutoff) FILTER (WHERE table_name = 'job_batch'), '0001-01-01Z') AS batches_gone_before,
+        coalesce(max(cutoff) FILTER (WHERE table_name = 'provider_call'), '0001-01-01Z') AS calls_gone_before,
         coalesce(sum(deleted_count) FILTER (WHERE table_name = 'job'), 0)::bigint AS jobs_removed,
         coalesce(max(CASE WHEN table_name = 'integration_request' THEN last_id::bigint END), 0) AS requests_gone_to
     FROM retention_run_items AS item JOIN retention_runs AS run ON run.id = item.run_id

@@ -114,7 +114,7 @@ def test_a_dry_run_finds_exactly_what_the_real_one_does(platform: Maintained) ->
     assert counts(real) == {"removed": 6, "held": 1, "integration_verification_result removed": 6}
 
 
-OURS = {
+OURS: dict[str, dict[str, Any]] = {
     "asked_question": {"tenant": "T1", "question": "q", "asker": 1, "open_until": date(2020, 1, 1)},
     "job_batch": {"name": "household"},
     "provider_call": {

@@ -80,7 +80,8 @@ DEEDS: list[tuple[str, str, str]] = [
         "partition_default_rows",
     ),
     (
-        "UPDATE data_retention_policies SET table_name = 'call_budget', date_column = 'set_at' WHERE table_name = 'job'",
+        "UPDATE data_retention_policies SET table_name = 'call_budget', date_column = 'set_at'"
+        " WHERE table_name = 'job'",
         "UPDATE data_retention_policies SET table_name = 'job', date_column = 'finished_at'"
         " WHERE table_name = 'call_budget'",
         "policy_missing",

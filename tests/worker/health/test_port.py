@@ -169,5 +169,5 @@ children = Children()
 Child(children.directory, 0, {})
 children.close()
 """
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - ours
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stderr == ""
