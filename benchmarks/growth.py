@@ -15,7 +15,7 @@ from benchmarks.processes import memory_mb
 from benchmarks.stage import open_stage
 from benchmarks.templates import Template
 from tasks.rating.task import recalculate
-from worker import ledger
+from worker import ledger, window
 from worker.bulk import enqueue_many
 from worker.database import Database
 from worker.outcomes import Done
@@ -96,7 +96,7 @@ def _cost(database: Database, size: int) -> Cost:
     for _ in range(BATCHES):
         start = time.monotonic()
         with database.transaction() as connection:
-            due = ledger.pick(
+            due = window.pick(
                 connection, "rating", limit=BATCH, settled_for=timedelta(0), lost_after=timedelta(minutes=1)
             )
         with database.transaction() as connection:

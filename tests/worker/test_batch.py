@@ -16,7 +16,7 @@ from tests.conftest import DatabaseUrls
 from tests.waiting import in_thread, until
 from tests.worker.asking import ask, ask_many, change, events, job
 from tests.worker.kinds import TEST_KIND
-from worker import batch, ledger
+from worker import batch, ledger, window
 from worker.batch import Callback, EnqueuedBatch, enqueue_batch
 from worker.database import Database, is_outage
 from worker.enqueue import enqueue
@@ -76,7 +76,7 @@ def counts(db: Database, batch_id: UUID) -> list[tuple[int, int]]:
 
 def picked(db: Database) -> set[UUID]:
     with db.transaction() as connection:
-        due = ledger.pick(
+        due = window.pick(
             connection,
             TEST_KIND.queue,
             limit=100,

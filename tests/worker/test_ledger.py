@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from tests.worker.asking import ask, change, events, job
 from tests.worker.kinds import TEST_KIND
-from worker import ledger
+from worker import ledger, window
 from worker.bulk import enqueue_many
 from worker.database import Database
 from worker.job import Job
@@ -36,7 +36,7 @@ def rescue(db: Database) -> int:
 
 def pick(db: Database, limit: int = 100, *, lost_after_s: float = 60, settled_s: float = 0) -> list[UUID]:
     with db.transaction() as connection:
-        due = ledger.pick(
+        due = window.pick(
             connection,
             "verification",
             limit=limit,
@@ -165,7 +165,7 @@ def test_a_hinted_job_is_hinted_again_only_when_its_hint_must_be_lost(db: Databa
     change(db, "hinted_at = now() - interval '61 seconds' WHERE id = :id", id=ids[0])
     assert pick(db) == [ids[0]]
     with db.transaction() as connection:
-        ledger.give_back(connection, ids[1:])
+        window.give_back(connection, ids[1:])
     assert sorted(pick(db)) == sorted(ids[1:])
 
 
@@ -203,7 +203,7 @@ def test_finished_and_later_jobs_cost_a_pick_nothing(db: Database) -> None:
     with db.transaction() as connection:
         connection.execute(text("SET LOCAL enable_seqscan = off"))
         plan = connection.execute(
-            text("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + ledger._PICK.text),
+            text("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + window._PICK.text),
             {"queue": "verification", "limit": 10, "settled_for": timedelta(0), "lost_after": timedelta(60)},
         ).scalar_one()
     assert plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"] < 200

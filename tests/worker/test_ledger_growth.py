@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from tests.worker.asking import ask
-from worker import ledger
+from worker import ledger, window
 from worker.database import Database
 from worker.outcomes import Done
 from worker.verdict import judge
@@ -32,12 +32,12 @@ def finish(connection: Connection, ids: list[UUID]) -> Any:
 
 
 def give_back(connection: Connection, ids: list[UUID]) -> Any:
-    ledger.give_back(connection, ids)
+    window.give_back(connection, ids)
     return ids
 
 
 def pick(connection: Connection, ids: list[UUID]) -> Any:
-    return ledger.pick(
+    return window.pick(
         connection, "verification", limit=len(ids), settled_for=timedelta(0), lost_after=timedelta(minutes=1)
     )
 

@@ -31,7 +31,7 @@ from models.vocabularies import OnFailure
 from tests.conftest import DatabaseUrls
 from tests.worker.asking import ask, change
 from tests.worker.kinds import TEST_KIND
-from worker import batch, ledger, pauses
+from worker import batch, ledger, pauses, window
 from worker.batch import Callback, enqueue_batch
 from worker.database import Database
 from worker.enqueue import enqueue
@@ -331,7 +331,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(limit=st.sampled_from([1, 2, 100]))
     def pick(self, limit: int) -> None:
         with self.db.transaction() as connection:
-            due = ledger.pick(
+            due = window.pick(
                 connection, TEST_KIND.queue, limit=limit, settled_for=timedelta(0), lost_after=timedelta(days=1)
             )
         free = {job_id for job_id, job in self.jobs.items() if self.may_begin(job) and not job.is_hinted}
@@ -345,7 +345,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def give_back(self, which: list[int]) -> None:
         ids = self.some(which)
         with self.db.transaction() as connection:
-            ledger.give_back(connection, ids)
+            window.give_back(connection, ids)
         for job_id in ids:
             self.jobs[job_id].is_hinted = False
 
@@ -539,8 +539,8 @@ BROKEN: dict[str, tuple[ModuleType, str, str, str]] = {
     ),
     "a rescue of the living": (ledger, "_RESCUE", "AND lease_until < now()", ""),
     "a death that burns an attempt": (ledger, "_RESCUE", "crashes = crashes + 1,", "attempt = attempt + 1,"),
-    "a pick of what was hinted": (ledger, "_PICK", "hinted_at < now() - :lost_after", "hinted_at < now()"),
-    "a pick of what is paused": (ledger, "_PICK", "WHERE NOT EXISTS", "WHERE true OR NOT EXISTS"),
+    "a pick of what was hinted": (window, "_PICK", "hinted_at < now() - :lost_after", "hinted_at < now()"),
+    "a pick of what is paused": (window, "_PICK", "WHERE NOT EXISTS", "WHERE true OR NOT EXISTS"),
     "a resume of more than was meant": (
         pauses,
         "_RESUME",

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from tests.waiting import in_thread, until
 from tests.worker.asking import ask, change, job
 from tests.worker.kinds import TEST_KIND
-from worker import ledger, pauses
+from worker import ledger, pauses, window
 from worker.database import Database
 from worker.errors import BadRequest
 from worker.hints import Hints
@@ -50,7 +50,7 @@ def claim(db: Database, *ids: UUID) -> list[Job]:
 
 def pick(db: Database) -> list[UUID]:
     with db.transaction() as connection:
-        return [due.id for due in ledger.pick(connection, **PICK)]
+        return [due.id for due in window.pick(connection, **PICK)]
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_fifty_thousand_paused_jobs_cost_a_pick_nothing_and_hide_nobody(
         connection.execute(text("ANALYZE job"))
     pause(db, scope)
     with db.engine.connect() as connection:
-        assert buffers(connection, ledger._PICK.text, PICK) < 200 + 10 * tenants, "a lane costs a few probes"
+        assert buffers(connection, window._PICK.text, PICK) < 200 + 10 * tenants, "a lane costs a few probes"
     match scope:
         case Scope(queue=str()):
             expected = set()

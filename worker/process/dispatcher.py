@@ -15,13 +15,13 @@ from itertools import groupby, islice
 import structlog
 from sqlalchemy import text
 
-from worker import ledger
+from worker import ledger, window
 from worker.database import DATABASE_ERRORS, Database
 from worker.hints import MESSAGE_MAX, Hints
-from worker.ledger import Due
 from worker.process.room import Room
 from worker.process.vital import VitalThread
 from worker.settings import Settings
+from worker.window import Due
 
 _log = structlog.get_logger(__name__)
 
@@ -108,7 +108,7 @@ class Dispatcher:
         with self._database.transaction() as connection:
             if not connection.execute(_TRY_LOCK, {"queue": queue}).scalar_one():
                 return  # another process is filling this queue at this moment
-            due = ledger.pick(
+            due = window.pick(
                 connection,
                 queue,
                 limit=wanted - depth,

@@ -20,7 +20,7 @@ from uuid import UUID, uuid4
 import structlog
 import uvloop
 
-from worker import ledger, spans
+from worker import spans, window
 from worker.database import Database
 from worker.job import Job, Kind, Surroundings
 from worker.ledger import Held
@@ -183,7 +183,7 @@ class Engine:
     async def _give_back(self, ids: Sequence[UUID]) -> None:
         def transaction() -> None:
             with self._database.transaction() as connection:
-                ledger.give_back(connection, ids)
+                window.give_back(connection, ids)
 
         try:
             await self._loop.run_in_executor(self._executor, transaction)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 
-from worker import ledger
+from worker import window
 from worker.database import DATABASE_ERRORS, Database
 from worker.hints import Hints
 from worker.process.engine import Engine
@@ -58,7 +58,7 @@ class Progress:
             return True
         try:
             with self._database.transaction() as connection:
-                if not any(ledger.is_due(connection, queue, self._kinds, DUE_FOR) for queue in self._queues):
+                if not any(window.is_due(connection, queue, self._kinds, DUE_FOR) for queue in self._queues):
                     return True
         except DATABASE_ERRORS:
             return True

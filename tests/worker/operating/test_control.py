@@ -19,7 +19,7 @@ from tests.tasks.verification.factories import insert_configuration, insert_driv
 from tests.waiting import in_thread, until
 from tests.worker.asking import ask, change, events, job
 from tests.worker.kinds import TEST_KIND
-from worker import ledger
+from worker import ledger, window
 from worker.crypto import Keyring
 from worker.database import Database
 from worker.dev.sandbox.personas import BY_LICENSE
@@ -98,7 +98,7 @@ def test_a_waiting_job_ends_as_cancelled_whenever_it_was_to_run(db: Database, en
     change(db, f"run_at = {run_at}, hinted_at = now()")
     assert cancel(db, job_id) == "ready"
     with db.transaction() as connection:
-        due = ledger.pick(
+        due = window.pick(
             connection, "verification", limit=10, settled_for=timedelta(seconds=5), lost_after=timedelta(minutes=1)
         )
     assert [found.id for found in due] == [job_id], "a hint of before is no reason to wait"
