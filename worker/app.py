@@ -23,6 +23,7 @@ from worker.flower_start import refuse_if_open
 from worker.job import Kind, declared
 from worker.keys import check_keys
 from worker.process import redis_reconnect
+from worker.process.beat import BeatThread
 from worker.process.health import WorkerHealth
 from worker.process.runtime import Runtime
 from worker.settings import load_settings
@@ -54,7 +55,8 @@ def runtime() -> Runtime:
     with _building:
         if _runtime is None:
             queues = list(app.amqp.queues.consume_from)
-            _runtime = Runtime(load_settings(), queues)
+            settings = load_settings()
+            _runtime = Runtime(settings, queues, BeatThread(app) if settings.beat else None)
     return _runtime
 
 

@@ -66,6 +66,9 @@ class Settings(DatabaseSettings):
     blind_index_key: SecretStr = Field(alias="BLIND_INDEX_KEY")
     """base64 of 32 bytes; lets equal licence numbers be found without decrypting them."""
 
+    beat: bool = False
+    """Whether each worker process runs a beat as well, in a thread. Any number may run."""
+
     calls_in_flight: int = Field(128, ge=1, le=10_000)
     """Jobs that one worker process works on at the same time."""
 

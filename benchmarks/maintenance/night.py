@@ -15,7 +15,6 @@ import psycopg
 from benchmarks.maintenance.rows import add_requests, settle
 from benchmarks.maintenance.system import PATIENCE_S, System, maintenance_worker, system, wait_for
 from worker.dev.system import parts
-from worker.dev.system.ports import choose
 
 CHAIN = ("tokens.expire", "masking.sweep", "retention.sweep", "partitions.ensure")
 
@@ -27,8 +26,8 @@ def run(rows: int = 1_000_000, directory: Path | None = None) -> None:
         with here.owner() as owner:
             _fill(owner, rows)
         print(f"{rows} rows in {time.monotonic() - start:.0f} s")
-        beat = parts.beat(choose(0, ""))
-        with here.processes(beat, maintenance_worker(), workers=1), here.owner() as owner:
+        beat = parts.verification_worker(1, beat=True)
+        with here.processes(beat, maintenance_worker(), workers=2), here.owner() as owner:
             wait_for(lambda: _count(owner, "SELECT count(*) FROM schedule_entry") >= len(CHAIN))
             owner.execute(
                 "UPDATE schedule_entry SET decided_until = now() - interval '1 day' WHERE name = ANY(%s)", [list(CHAIN)]
@@ -70,7 +69,7 @@ def _count(owner: psycopg.Connection, query: str, *values: object) -> int:
 
 def _told(here: System) -> bytes:
     """What the beat has logged of runs that ended."""
-    lines = (here.home.logs / "beat.log").read_bytes().splitlines()
+    lines = (here.home.logs / "worker-1.log").read_bytes().splitlines()
     return b"\n".join(line for line in lines if b"clock.ended" in line)
 
 

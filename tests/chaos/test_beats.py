@@ -1,16 +1,17 @@
-"""Real beats are killed while they decide, and lose Redis and PostgreSQL; every slot gets its job once."""
+"""Real beats, alone and in workers, are killed and lose Redis and PostgreSQL; every slot gets its job once."""
 
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
 from sqlalchemy import text
 
-from tests.chaos.workers import CHECKOUT
+from tests.chaos.workers import CHECKOUT, celery_worker
 from tests.conftest import DatabaseUrls, environment_of
 from tests.waiting import until
 from worker.database import Database
@@ -114,6 +115,31 @@ def test_two_of_three_beats_are_killed_while_they_decide_and_every_slot_has_one_
             connection.execute(text("UPDATE schedule_entry SET decided_until = decided_until - interval '2 min'"))
         until(lambda: jobs(db) >= ENTRIES * (SLOTS - 2), 60)
     assert doubled_or_lost(db) == []
+
+
+def test_workers_have_beats_of_their_own_and_the_clock_goes_on_when_one_is_killed(
+    settings: Settings, db: Database, tmp_path: Path
+) -> None:
+    variables = {"WORKER_BEAT": "true", "CLOCK_ENTRIES": str(ENTRIES), "CLOCK_SLOTS": str(SLOTS)}
+    worker = partial(celery_worker, settings, app="tests.chaos.clock_app", variables=variables)
+    with worker(tmp_path / "a") as first, worker(tmp_path / "b") as second:
+        until(lambda: seen(db) == ENTRIES, 60)
+        let_pass(db, SLOTS - 2)
+        until(lambda: jobs(db) >= ENTRIES * (SLOTS - 2), 60)
+        first.kill()
+        with db.transaction() as connection:
+            connection.execute(text("DELETE FROM job WHERE scheduled_for > now() - interval '90 s'"))
+            connection.execute(text("UPDATE schedule_entry SET decided_until = decided_until - interval '2 min'"))
+        until(lambda: jobs(db) >= ENTRIES * (SLOTS - 2), 60)
+        assert second.poll() is None
+    assert doubled_or_lost(db) == []
+
+
+def test_a_worker_whose_clock_cannot_run_does_not_start_and_names_the_entry(settings: Settings, tmp_path: Path) -> None:
+    variables = {"WORKER_BEAT": "true", "CLOCK_ENTRIES": "1", "CLOCK_SLOTS": "0"}
+    with celery_worker(settings, tmp_path, app="tests.chaos.clock_app", variables=variables) as worker:
+        assert worker.wait(60) != 0
+    assert "entry-0: it can make up for 1 to" in (tmp_path / "worker.log").read_text()
 
 
 def test_a_beat_goes_on_by_itself_after_redis_and_after_postgresql_were_away(

@@ -15,8 +15,10 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
+from beat_schedule import ENTRIES
 from tests.cli.processes import clean_environment, processes_of, run_worker, start_worker
 from tests.conftest import environment_of
+from tests.waiting import until
 from worker.dev.demo.sample import INTEGRATION
 from worker.settings import Settings
 
@@ -119,6 +121,17 @@ def test_the_same_key_gives_the_same_job(up: Up) -> None:
     assert "used before" in second.stderr
 
 
+def test_the_clock_runs_in_a_worker(up: Up) -> None:
+    names = {entry.name for entry in ENTRIES}
+
+    def remembered() -> set[str]:
+        with psycopg.connect(_database_url(up)) as connection:
+            return {name for (name,) in connection.execute("SELECT name FROM schedule_entry")}
+
+    until(lambda: remembered() >= names, 60)
+    assert not any(" beat" in line for line in processes_of(up.home))
+
+
 def test_a_worker_that_is_killed_comes_back(up: Up) -> None:
     (line,) = (line for line in processes_of(up.home) if "worker-1@" in line)
     os.kill(int(line.split()[0]), signal.SIGKILL)
@@ -171,11 +184,15 @@ def test_servers_of_ones_own_are_used_and_nothing_else_is_started(settings: Sett
 
 
 def _driver_of(up: Up, last_name: str) -> int:
-    variables = dict(line.split("=", 1) for line in (up.home / "env").read_text().splitlines())
-    with psycopg.connect(variables["DATABASE_URL"]) as connection:
+    with psycopg.connect(_database_url(up)) as connection:
         row = connection.execute("SELECT id FROM driver WHERE last_name = %s", [last_name]).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def _database_url(up: Up) -> str:
+    variables = dict(line.split("=", 1) for line in (up.home / "env").read_text().splitlines())
+    return variables["DATABASE_URL"]
 
 
 def _command_lines(place: Path) -> list[str]:

@@ -5,7 +5,7 @@ there is no state file, and a beat that was away catches up by the entry's own p
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -28,26 +28,41 @@ _log = structlog.get_logger(__name__)
 class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
     """Takes the place of Celery's own scheduler: `celery -A worker.app beat` finds it in the configuration."""
 
-    def __init__(self, *args: Any, clock: Sequence[Line] | None = None, **kwargs: Any) -> None:
-        """`clock` stands in for that of `beat_schedule.py`; what is wrong there ends the process with a sentence."""
+    def __init__(
+        self,
+        *args: Any,
+        clock: Sequence[Line] | None = None,
+        on_look: Callable[[], None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """`clock` stands in for that of `beat_schedule.py`; what is wrong there ends the process with a sentence.
+
+        `on_look` is called at each look at the clock, by a beat whose process tells itself how it is. Without it this
+        one does, at a port of its own.
+        """
         try:
             self._lines = clock if clock is not None else lines()
         except Misconfigured as error:
             raise SystemExit(f"beat: {error}") from None  # Celery would wrap the sentence in a traceback
         settings = load_settings()
         self._database = Database(settings)
-        self._health = BeatHealth(settings)
+        self._health: BeatHealth | None = None
+        if on_look is None:
+            self._health = BeatHealth(settings)
+            on_look = self._health.looked
+        self._on_look = on_look
         self._mark = SystemMark(settings.redis_url.get_secret_value())
         self._told: dict[str, list[str]] = {}
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
         """Nothing to install: the clock is `beat_schedule.ENTRIES`."""
-        self._health.start()
+        if self._health is not None:
+            self._health.start()
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Ask for what is due and tell what has ended; gives the seconds until it is worth looking again."""
-        self._health.looked()
+        self._on_look()
         try:
             now, standings = self._standings()
             for line in self._lines:
@@ -60,7 +75,8 @@ class LedgerScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
         return min(float(self.max_interval), max(0.1, wait_s))
 
     def close(self) -> None:
-        self._health.close()
+        if self._health is not None:
+            self._health.close()
         self._mark.close()
         self._database.close()
 

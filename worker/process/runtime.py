@@ -17,6 +17,7 @@ from worker.database import Database
 from worker.health.readiness import Readiness
 from worker.hints import Hints
 from worker.job import Surroundings, declared
+from worker.process.beat import BeatThread
 from worker.process.dispatcher import Dispatcher
 from worker.process.engine import Engine
 from worker.process.leases import LeaseRenewal
@@ -44,9 +45,9 @@ looking was a quarter of the event loop's CPU."""
 
 
 class Runtime:
-    """Runs the jobs of `queues` from its construction on, until `close`."""
+    """Runs the jobs of `queues` from its construction on, until `close`; and the clock, if it is given a beat."""
 
-    def __init__(self, settings: Settings, queues: Sequence[str]) -> None:
+    def __init__(self, settings: Settings, queues: Sequence[str], beat: BeatThread | None = None) -> None:
         keyring = Keyring.of(settings)
         self._is_stopping = False
         spans.configure("integration-worker")
@@ -70,6 +71,7 @@ class Runtime:
             self._database, self._hints, self.engine,
             queues=queues, kinds=declared(), stuck_after_s=settings.stuck_after_s,
         )  # fmt: skip
+        self._beat = beat
         self._is_closing = threading.Event()
         self._watch = VitalThread("progress", self._look)
         gc.collect()
@@ -78,11 +80,15 @@ class Runtime:
         self._leases.start()
         self._dispatcher.start()
         self._watch.start()
+        if beat is not None:
+            beat.start()
         _log.info("runtime.started", owner=self.engine.owner, queues=",".join(queues))
 
     def stuck(self) -> Mapping[str, str]:
         """What does not come forward here any more, by part; empty where all is well."""
-        threads = (self._dispatcher.thread, self._leases.thread, self._watch)
+        threads = [self._dispatcher.thread, self._leases.thread, self._watch]
+        if self._beat is not None:
+            threads.append(self._beat.thread)
         complaints = {
             thread.name: f"it has made no round for {thread.silent_s:.0f} s"
             for thread in threads
@@ -104,6 +110,8 @@ class Runtime:
     def stop(self) -> None:
         """Take nothing more; what runs may end. Safe in a signal handler."""
         self._is_stopping = True
+        if self._beat is not None:
+            self._beat.stop()
         self._dispatcher.stop()
         self.engine.stop()
         self._presence.end()

@@ -15,9 +15,11 @@ def sandbox(port: int, *, latency: str = "0") -> Program:
     return Program("sandbox", _python("worker.dev.sandbox", "--port", str(port), "--latency", latency))
 
 
-def verification_worker(number: int, *, health_port: int | None = None) -> Program:
+def verification_worker(number: int, *, health_port: int | None = None, beat: bool = False) -> Program:
     options = ("--pool", "threads", "--concurrency", str(THREADS))
-    return _worker(f"worker-{number}", "verification", health_port, *options)
+    return _worker(
+        f"worker-{number}", "verification", health_port, *options, environment={"WORKER_BEAT": "true"} if beat else None
+    )
 
 
 def rating_worker(health_port: int) -> Program:
@@ -30,10 +32,6 @@ def rating_worker(health_port: int) -> Program:
 def maintenance_worker(health_port: int) -> Program:
     """One process, one job at a time: upkeep waits for its turn, and may use the CPU."""
     return _worker("maintenance", "maintenance", health_port, "--pool", "prefork", "--concurrency", "1")
-
-
-def beat(health_port: int) -> Program:
-    return Program("beat", _celery("beat"), _listening_at(health_port))
 
 
 def flower(port: int, password: str) -> Program:

@@ -87,10 +87,11 @@ def _run(request: Request, is_embedded: bool, console: Console, interruption: In
     if sandbox_port is not None:
         supervisor.start(parts.sandbox(sandbox_port))
     numbers = range(1, request.workers + 1)
-    health = {name: choose(0, "") for name in (*(f"worker-{n}" for n in numbers), "rating", "maintenance", "beat")}
-    supervisor.start(*(parts.verification_worker(n, health_port=health[f"worker-{n}"]) for n in numbers))
+    health = {name: choose(0, "") for name in (*(f"worker-{n}" for n in numbers), "rating", "maintenance")}
+    # Each of them has a beat: the clock goes on whichever dies, and no process is there for it alone.
+    supervisor.start(*(parts.verification_worker(n, health_port=health[f"worker-{n}"], beat=True) for n in numbers))
     supervisor.start(parts.rating_worker(health["rating"]), parts.maintenance_worker(health["maintenance"]))
-    supervisor.start(parts.beat(health["beat"]), parts.flower(flower_port, password), parts.api(api_port))
+    supervisor.start(parts.flower(flower_port, password), parts.api(api_port))
     announcements = [
         _Announcement(f"API      {_url(api_port)} (see /docs, /readyz)", partial(answers, api_port, "/readyz")),
         _Announcement(
