@@ -33,11 +33,15 @@ class Retry(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Snooze(Generic[T]):
-    """Not our turn yet (a limit, an outage, a shutdown): come back `after` this long. Spends no attempt."""
+    """Not our turn yet (a limit, an outage, a shutdown): come back `after` this long. Spends no attempt.
+
+    `given_back`: as many attempts that were spent before turn out to be nobody's fault, and don't count any more.
+    """
 
     reason: str
     after: timedelta
     result: T | None = None
+    given_back: int = 0
 
 
 @dataclass(frozen=True, slots=True)

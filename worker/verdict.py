@@ -41,8 +41,9 @@ def judge(job: Job, outcome: Outcome[Any]) -> Verdict:
             return Verdict("done", job.attempt)
         case Retry(code, after, message):
             return Verdict("ready", job.attempt + 1, after, "retried", code, message, f"retry after {code}")
-        case Snooze(reason, after):
-            return Verdict("ready", job.attempt, after, "snoozed", reason, None, reason)
+        case Snooze(reason, after, given_back=given_back):
+            attempt = max(0, job.attempt - given_back)
+            return Verdict("ready", attempt, after, "snoozed", reason, None, reason)
         case GiveUp(code, message):
             return Verdict("failed", job.attempt + 1, None, "failed", code, message)
         case Expired():

@@ -8,6 +8,9 @@ from tasks.verification.question import next_key
 MOST_AFTER_UNUSABLE = 1
 """An answer against the protocol may be an accident once; a second one is how the provider answers."""
 
+FORGIVING_FOR = 2
+"""Outages give retries back until so many times the calls were made that the configuration allows a request."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -28,3 +31,12 @@ class Progress:
     def after(self, verdict: Verdict) -> "Progress":
         """With one retry more spent. Only a call whose fate is unknown is repeated under its key."""
         return Progress(next_key(self.key) if verdict.was_answered else self.key, self.retries + 1)
+
+
+def is_forgiven(calls: int, allowed: int) -> bool:
+    """Whether a request that meets an open breaker begins anew, after so many calls that its job has made.
+
+    Its retries come within seconds of each other, so those spent until then went to the provider that was failing
+    already. Not for ever: a provider that fails and recovers in turn would be asked the same thing without an end.
+    """
+    return calls < FORGIVING_FOR * (1 + allowed)

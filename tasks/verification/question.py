@@ -96,8 +96,9 @@ class Question:
     """One request; each API adds what it is about.
 
     `idempotency_key` is that of the next call, `retry_count` the retries spent by earlier runs, `body_sent` what they
-    asked; `time_left_s` runs from the claim to the job's deadline. `text` is the same for all that ask the same, None
-    for what is always asked; with a `known` answer there is no call.
+    asked; `calls_made` counts the calls of earlier runs, but for looks at what was promised. `time_left_s` runs from
+    the claim to the job's deadline. `text` is the same for all that ask the same, None for what is always asked; with a
+    `known` answer there is no call.
     """
 
     request_id: int
@@ -107,6 +108,7 @@ class Question:
     retry_count: int
     body_sent: dict[str, Any] | None
     time_left_s: float | None
+    calls_made: int = 0
     pending: Pending | None = None
     scrutiny: Scrutiny = LENIENT
     tenant: str = "system"
@@ -153,6 +155,7 @@ def basics(row: Any, time_left: timedelta | None, new_key: str) -> Basics | Give
         "correlation_id": row.correlation_id,
         "idempotency_key": _key(row, new_key),
         "retry_count": row.retry_count,
+        "calls_made": row.calls_made,
         "body_sent": row.request_body,
         "time_left_s": time_left.total_seconds() if time_left is not None else None,
         "pending": None if row.poll_url is None else Pending(row.poll_url, row.pending_for_s),

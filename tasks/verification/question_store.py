@@ -9,8 +9,10 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, and_, func, or_, select, text
 from sqlalchemy.orm import aliased
 
+from models.calls import ProviderCall
 from models.household import Address, Driver, License, Vehicle
 from models.integration import IntegrationConfiguration, ThirdPartyIntegration
+from models.ledger import Job as JobRow
 from models.verification import IntegrationRequest
 from tasks.verification import calls_store, sharing_store
 from tasks.verification.apis import APIS, question
@@ -86,6 +88,20 @@ _VEHICLES = (
     .scalar_subquery()
 )
 
+# Those since it was asked for, or was last asked for again by hand. Looked for only where there may be some.
+_CALLS_MADE = (
+    select(func.coalesce(func.sum(ProviderCall.calls), 0))
+    .join(JobRow, JobRow.id == ProviderCall.job_id)
+    .where(
+        IntegrationRequest.request_body.is_not(None),
+        ProviderCall.request_id == IntegrationRequest.id,
+        ProviderCall.at >= JobRow.started_at,
+        ProviderCall.reason != "poll",
+    )
+    .correlate(IntegrationRequest)
+    .scalar_subquery()
+)
+
 _QUESTIONS = (
     select(
         IntegrationRequest.id.label("request_id"),
@@ -94,6 +110,7 @@ _QUESTIONS = (
         IntegrationRequest.request_body,
         IntegrationRequest.response_status_code,
         IntegrationRequest.retry_count,
+        _CALLS_MADE.label("calls_made"),
         IntegrationRequest.correlation_id,
         IntegrationRequest.tenant,
         IntegrationRequest.is_forced,

@@ -23,7 +23,7 @@ from tasks.verification.vehicles.findings import VehicleFindings
 from tasks.verification.vehicles.store import save_vehicles
 from worker.audit import audit_all
 from worker.job import Finished
-from worker.outcomes import Done
+from worker.outcomes import Done, Snooze
 
 
 def save(connection: Connection, finished: Sequence[Finished]) -> None:
@@ -63,7 +63,8 @@ def _save_requests(connection: Connection, runs: Sequence[Finished]) -> None:
     reported, unreported, reused = [], [], []
     for run in runs:
         status, error = request_end(run.outcome)
-        end = {"id": request_id(run.job), "status": status, "error": error}
+        given_back = run.outcome.given_back if isinstance(run.outcome, Snooze) else 0
+        end = {"id": request_id(run.job), "status": status, "error": error, "given_back": given_back}
         if (known := _known(run)) is not None:
             reused.append(
                 {
@@ -115,12 +116,13 @@ _SAVE_REPORTS = text(
     """
 )
 
-# Such a run has found out nothing: what earlier ones left stays.
+# Such a run has found out nothing: what earlier ones left stays, but for retries that turn out to be an outage's.
 _SAVE_ENDS = text(
     """
     UPDATE integration_request SET
-        request_status = given.status, error_message = given.error, answered_by = NULL, updated_by = :user
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (id bigint, status text, error text)
+        request_status = given.status, error_message = given.error, answered_by = NULL, updated_by = :user,
+        retry_count = greatest(0, retry_count - given.given_back)
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (id bigint, status text, error text, given_back integer)
     WHERE integration_request.id = given.id
     """
 )

@@ -18,7 +18,7 @@ from tasks.verification.client import KIND, Call, Exchange, Provider, open_provi
 from tasks.verification.credentials import Credentials, read_credentials
 from tasks.verification.gate import Closed, Ending, Visit, ending_of, is_about_account, remaining
 from tasks.verification.pending import GIVEN_UP_AFTER_S, look_again_s
-from tasks.verification.progress import Progress
+from tasks.verification.progress import Progress, is_forgiven
 from tasks.verification.question import CORRELATION, Question, headers, next_key
 from tasks.verification.question_store import load
 from tasks.verification.reading import read
@@ -53,8 +53,9 @@ async def verify(question: Question, provider: Provider) -> Outcome[Report | Reu
 
     Short waits are waited here, long ones by the job's row. A call whose fate is unknown is repeated under its
     Idempotency-Key; after an answer the next call has a key of its own, or the provider would repeat itself. Each call
-    passes the gate; what it and the provider postpone, and failures of an outage, cost neither attempt nor retry. An
-    answer promised for later is looked for by runs of their own: between two looks no worker has the job.
+    passes the gate; what it and the provider postpone, and failures of an outage, cost neither attempt nor retry, also
+    those from before it was known for one. An answer promised for later is looked for by runs of their own: between two
+    looks no worker has the job.
     """
     try:
         credentials = read_credentials(question.account, provider.keyring)
@@ -222,7 +223,10 @@ class _Run:
         return backoff.is_short(call.wait_s, self.left_s(), self._question.account.timeout_s)
 
     def come_back(self, closed: Closed) -> Outcome[Report | Reused]:
-        """Later, with no attempt and no retry spent; unless the deadline is nearer and the answer is not required."""
+        """Later, with no attempt and no retry spent; unless the deadline is nearer and the answer is not required.
+
+        An outage is known by its first failures only: what they cost is given back to those who meet the breaker.
+        """
         account = self._question.account
         made = None if self._last is None else self.report(self._last)
         if not closed.is_breaker:
@@ -232,7 +236,18 @@ class _Run:
         host = host_of(account.url)
         if not account.is_required and self.is_too_late(wait_s):
             return GiveUp("circuit_open", f"Calls to {host} fail; it is asked again after the deadline.", made)
-        return Snooze(f"breaker of {host} open", timedelta(seconds=wait_s), made)
+        given_back = 0
+        if self._is_forgiven():
+            given_back = self._question.retry_count
+            made = None if made is None else replace(made, retry_count=0)
+        return Snooze(f"breaker of {host} open", timedelta(seconds=wait_s), made, given_back)
+
+    def _is_forgiven(self) -> bool:
+        pending = self._question.pending
+        if self._poll_url is not None and pending is not None and pending.for_s > GIVEN_UP_AFTER_S:
+            return False
+        calls = self._question.calls_made + self._question.tally.paid
+        return is_forgiven(calls, self._question.account.retry_attempts)
 
     def left_s(self) -> float:
         """Until the run has to be over."""

@@ -65,7 +65,14 @@ def test_nothing_else_is_changed_by_the_last_attempt(outcome: Outcome[Any]) -> N
     assert last_word(a_job(2), outcome) is outcome
 
 
-OUTCOMES: st.SearchStrategy[Outcome[Any]] = st.sampled_from([Done(1), RETRY, SNOOZE, GIVE_UP, Expired(), Cancelled()])
+@pytest.mark.parametrize(("attempt", "left"), [(0, 0), (1, 0), (2, 0), (5, 3)])
+def test_attempts_are_given_back_and_none_that_was_not_spent(attempt: int, left: int) -> None:
+    assert judge(a_job(attempt, 9), Snooze("outage", SOON, given_back=2)).attempt == left
+
+
+OUTCOMES: st.SearchStrategy[Outcome[Any]] = st.sampled_from(
+    [Done(1), RETRY, SNOOZE, Snooze("outage", SOON, given_back=2), GIVE_UP, Expired(), Cancelled()]
+)
 
 
 @given(outcome=OUTCOMES, attempt=st.integers(0, 10), more=st.integers(1, 10))

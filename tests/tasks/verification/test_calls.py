@@ -155,6 +155,36 @@ def test_a_buried_job_that_is_replayed_counts_what_its_dead_run_may_have_sent_an
     assert written() == [("first", 4, False)]
 
 
+def test_an_outage_gives_retries_back_and_the_ledger_keeps_the_calls(
+    platform: Platform, written: Callable[[], list[Any]]
+) -> None:
+    asked = platform.ask(platform.driver())
+    ((job, question),) = platform.begin(asked)
+    for _ in range(2):
+        question.tally.begin()
+        question.tally.end(1)
+    platform.end((job, question, Retry("provider_error", timedelta(0), "", report(question, retry_count=2))))
+    ((job, question),) = platform.begin(asked)
+    assert (job.attempt, question.retry_count, question.calls_made) == (1, 2, 2)
+    platform.end((job, question, Snooze("breaker open", timedelta(0), given_back=2)))
+    assert platform.request(asked)["retry_count"] == 0
+    ((job, question),) = platform.begin(asked)
+    assert (job.attempt, question.retry_count, question.calls_made) == (0, 0, 2)
+    assert question.tally.next_reason == "retry"
+    assert written() == [("first", 1, True), ("retry", 1, True)]
+
+
+def test_what_a_job_has_called_before_it_was_repeated_by_hand_is_not_held_against_it(platform: Platform) -> None:
+    asked = platform.ask(platform.driver())
+    ((job, question),) = platform.begin(asked)
+    question.tally.begin()
+    platform.end((job, question, GiveUp("provider_error", "", report(question))))
+    with platform.db.transaction() as connection:
+        control.retry(connection, asked.job_id, "me")
+    ((job, question),) = platform.begin(asked)
+    assert question.calls_made == 0
+
+
 def test_calls_can_not_be_changed_afterwards(platform: Platform) -> None:
     with pytest.raises(Exception, match="permission denied"):
         platform.change("UPDATE provider_call SET calls = 1")

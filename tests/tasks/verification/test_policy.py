@@ -76,6 +76,44 @@ def test_the_calls_that_open_a_breaker_cost_no_retry(redis_url: str, sandbox: Sa
     assert (last.result.retry_count, last.result.status_code) == (0, 500)
 
 
+def test_failures_from_before_the_breaker_opened_cost_no_retry(redis_url: str, sandbox: SandboxServer) -> None:
+    """The first four runs can't know yet. Their retries meet the breaker that the fifth has opened."""
+    sandbox.faults(rate_500=1.0)
+
+    async def at_once() -> list[Outcome[Report]]:
+        async with provider(redis_url) as opened:
+            asked = make_account(sandbox.url)
+            runs = [verify.act(make_question(PERSONA["ok"], asked), opened) for _ in range(RULES.failures)]
+            return list(await asyncio.gather(*runs))
+
+    snoozes = [outcome for outcome in asyncio.run(at_once()) if isinstance(outcome, Snooze)]
+    assert len(snoozes) == RULES.failures
+    assert [outcome.result and outcome.result.retry_count for outcome in snoozes] == [0] * RULES.failures
+
+
+@pytest.mark.parametrize(("calls_made", "given_back"), [(2, 2), (7, 2), (8, 0)])
+def test_retries_of_earlier_runs_are_given_back_at_an_open_breaker_but_not_without_an_end(
+    redis_url: str, sandbox: SandboxServer, calls_made: int, given_back: int
+) -> None:
+    open_breaker(redis_url, sandbox)
+    (outcome,) = run(redis_url, sandbox, "ok", question={"retry_count": 2, "calls_made": calls_made})
+    assert isinstance(outcome, Snooze)
+    assert (outcome.given_back, outcome.result) == (given_back, None)
+
+
+def test_a_probe_that_fails_gets_back_what_it_cost_before_the_breaker_opened(
+    redis_url: str, sandbox: SandboxServer
+) -> None:
+    sandbox.faults(rate_500=1.0)
+    rules = Rules(failures=1, rest_s=0.0)
+    run(redis_url, sandbox, "ok", retry_attempts=0, rules=rules)
+    (outcome,) = run(redis_url, sandbox, "ok", question={"retry_count": 1}, rules=rules)
+    assert isinstance(outcome, Snooze)
+    assert outcome.reason.startswith("breaker of")
+    assert outcome.result is not None
+    assert (outcome.given_back, outcome.result.retry_count, outcome.result.status_code) == (1, 0, 500)
+
+
 @pytest.mark.parametrize(("is_required", "kind"), [(False, GiveUp), (True, Snooze)])
 def test_what_is_not_required_ends_when_the_breaker_rests_beyond_its_deadline(
     redis_url: str, sandbox: SandboxServer, is_required: bool, kind: type[Outcome[Report]]

@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.verification.classify import Event, Status, Trouble, classify
-from tasks.verification.progress import Progress
+from tasks.verification.progress import Progress, is_forgiven
 from tasks.verification.question import next_key
 
 
@@ -44,3 +44,17 @@ def test_an_unknown_outcome_keeps_its_key(event: Event) -> None:
 @pytest.mark.parametrize("event", [Status(500), Status(429), Trouble.UNREADABLE])
 def test_an_answer_uses_its_key_up(event: Event) -> None:
     assert Progress("key", 1).after(classify(event)) == Progress(next_key("key"), 2)
+
+
+def test_a_provider_that_fails_and_recovers_in_turn_is_not_asked_without_an_end() -> None:
+    """Each time the breaker opens after one call of it, and is closed again when it comes back."""
+    calls = retries = 0
+    while retries <= 3:
+        calls += 1
+        retries = 0 if is_forgiven(calls, 3) else retries + 1
+    assert 8 <= calls <= 12
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 3, 10])
+def test_whoever_made_no_more_calls_than_he_may_is_forgiven(allowed: int) -> None:
+    assert all(is_forgiven(calls, allowed) for calls in range(allowed + 2))

@@ -21,6 +21,7 @@ ROW: dict[str, Any] = {
     "request_body": None,
     "response_status_code": None,
     "retry_count": 0,
+    "calls_made": 0,
     "correlation_id": "c-1",
     "configuration_id": 3,
     "is_enabled": True,
