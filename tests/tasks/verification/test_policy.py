@@ -151,10 +151,10 @@ def test_a_run_with_its_retries_spent_fails_however_low_the_budget(redis_url: st
 
 
 def test_a_full_account_is_waited_for_a_moment(redis_url: str, sandbox: SandboxServer) -> None:
-    outcomes = run(redis_url, sandbox, "ok", "ok", "ok", max_requests_per_second=5.0)
+    outcomes = run(redis_url, sandbox, "ok", "ok", "ok", max_requests_per_second=2.0)
     assert {type(outcome) for outcome in outcomes} == {Done}
     times = [entry["time"] for entry in sandbox.journal() if entry["path"] != "/oauth2/token"]
-    assert times[2] - times[0] >= 0.35
+    assert times[2] - times[0] >= 0.5, "a second, but for what the first was held up on its way"
 
 
 def test_a_full_account_is_not_waited_for_for_long(redis_url: str, sandbox: SandboxServer) -> None:
