@@ -5,8 +5,9 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import NullPool, create_engine
+from sqlalchemy import Connection, NullPool, create_engine
 
 import migrations
 from worker.database import reaching
@@ -19,6 +20,16 @@ def alembic_config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
     return config
+
+
+def scripts() -> ScriptDirectory:
+    """The migrations of the installed package."""
+    return ScriptDirectory.from_config(alembic_config())
+
+
+def revisions_of(connection: Connection) -> frozenset[str]:
+    """Those that a database is at; none where it was never migrated."""
+    return frozenset(MigrationContext.configure(connection).get_current_heads())
 
 
 def migrate() -> tuple[str | None, str | None]:

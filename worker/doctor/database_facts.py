@@ -4,8 +4,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from psycopg import errors
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
@@ -13,7 +11,7 @@ from sqlalchemy.exc import ProgrammingError
 from worker import system_mark
 from worker.doctor.clock_rules import Clock
 from worker.operating import backlogs
-from worker.schema import alembic_config
+from worker.schema import revisions_of, scripts
 
 SETTINGS = (
     "server_version_num", "server_version", "fsync", "full_page_writes", "synchronous_commit", "autovacuum",
@@ -70,9 +68,8 @@ def gather_database(connection: Connection, kept_tables: frozenset[str], pool_si
     asked_at = time.time()
     row = connection.execute(_SERVER).one()
     clock = Clock.of("PostgreSQL", asked_at=asked_at, said=row.now, heard_at=time.time())
-    scripts = ScriptDirectory.from_config(alembic_config())
-    revisions, wanted = _revisions(connection), frozenset(scripts.get_heads())
-    known = {script.revision for script in scripts.walk_revisions()}
+    known = {script.revision for script in scripts().walk_revisions()}
+    revisions, wanted = _revisions(connection), frozenset(scripts().get_heads())
     is_current = revisions == wanted
     return DatabaseFacts(
         settings=dict(connection.execute(_SETTINGS, {"names": list(SETTINGS)}).all()),
@@ -105,7 +102,7 @@ _PROCESSES = text("SELECT count(*) FROM worker_process WHERE seen_at > now() - i
 def _revisions(connection: Connection) -> frozenset[str]:
     try:
         with connection.begin_nested():
-            return frozenset(MigrationContext.configure(connection).get_current_heads())
+            return revisions_of(connection)
     except ProgrammingError as error:
         if isinstance(error.orig, errors.InsufficientPrivilege):
             return frozenset()
