@@ -20,17 +20,24 @@ from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from tests.api.served import served
 from tests.conftest import DatabaseUrls
 from tests.deploy.files import alarms, all_expressions
 from tests.deploy.promql import Scrape, Vector, evaluate, names_in, scraped
 from tests.migrations.rows import only, request
+from tests.waiting import until
+from tests.worker.health.test_port import answers, ask, listening
 from worker import ledger
 from worker.api.metrics import Metrics as ApiMetrics
 from worker.api.system_metrics import SystemCollector
 from worker.database import Database
+from worker.health.port import Answers
+from worker.hints import Hints
 from worker.metrics import Metrics
 from worker.operating.budgets import set_budget
 from worker.outcomes import Snooze
+from worker.process.dispatcher import Dispatcher
+from worker.process.room import Room
 from worker.process.runtime import Runtime
 from worker.settings import Settings
 from worker.verdict import judge
@@ -47,7 +54,7 @@ class System:
     owner: psycopg.Connection
     worker: Metrics
     api: ApiMetrics
-    dispatcher_silent_s: float = 0.5
+    dispatcher_silent_s: Callable[[], float] = lambda: 0.5
 
     def scrape(self, at: float = 0.0) -> Scrape:
         """All that two API processes and a worker expose now."""
@@ -94,7 +101,7 @@ def system(settings: Settings, db: Database, database: DatabaseUrls) -> Iterator
         worker.watch_pool(db)
         api.watch(db, settings)
         system = System(settings, db, owner, worker, api)
-        worker.gauge("worker_dispatcher_last_round_seconds", "How long ago.", lambda: system.dispatcher_silent_s)
+        worker.gauge("worker_dispatcher_last_round_seconds", "How long ago.", lambda: system.dispatcher_silent_s())
         for queue in QUEUES:
             system.listen(queue)
         yield system
@@ -127,7 +134,18 @@ def metrics_absent(system: System) -> Provoked:
 
 
 def process_not_scraped(system: System) -> Provoked:
-    yield Scrape(0, {**system.scrape().series, **scraped(0, 'up{job="worker",instance="worker:1"} 0').series})
+    """Asked at its port while it is there and after it has gone."""
+
+    def visit(at: float, port: int) -> Scrape:
+        is_up = answers(port)
+        said = ask(port, "/metrics")[1] if is_up else ""
+        up = scraped(at, f'up{{job="worker",instance="worker:1"}} {is_up:d}').series
+        return Scrape(at, {**scraped(at, said, job="worker", instance="worker:1").series, **up})
+
+    with listening(Answers(system.worker.text, dict, dict)) as port:
+        there = visit(0, port)
+        assert not evaluate(alarms()["WorkerProcessNotScraped"].expression, there)
+    yield visit(60, port)
 
 
 def clock_skew(system: System) -> Provoked:
@@ -183,8 +201,17 @@ def leases_lost(system: System) -> Provoked:
 
 
 def dispatcher_silent(system: System) -> Provoked:
-    system.dispatcher_silent_s = 61
-    yield system.scrape()
+    """A real one, which PostgreSQL does not let at the jobs."""
+    hints = Hints(system.settings.celery_broker_url)
+    dispatcher = Dispatcher(system.settings, system.db, hints, Room(1), ["verification"])
+    system.dispatcher_silent_s = lambda: dispatcher.thread.silent_s
+    with system.owner.transaction():
+        system.owner.execute("LOCK TABLE job IN ACCESS EXCLUSIVE MODE")
+        dispatcher.start()
+        until(lambda: dispatcher.thread.silent_s > 1)
+        yield scraped(0, system.worker.text().decode(), job="worker", instance="worker:1")
+    dispatcher.close()
+    hints.close()
 
 
 def pool_exhausted(system: System) -> Provoked:
@@ -275,11 +302,18 @@ def long_transaction(system: System) -> Provoked:
 
 
 def api_fails(system: System) -> Provoked:
-    system.api.answered("GET", "/v1/jobs", 500, 0.01)
-    yield system.scrape()
-    for _ in range(31):
-        system.api.answered("GET", "/v1/jobs", 500, 0.01)
-    yield system.scrape(60)
+    """A real one, whose database is away."""
+    nowhere = SecretStr("postgresql://app:x@127.0.0.1:1/none")
+    with served(system.settings.model_copy(update={"database_url": nowhere})) as api:
+
+        def asked(at: float, times: int) -> Scrape:
+            for _ in range(times):
+                assert api.call("GET", "/v1/jobs", "a token").status == 503
+            with api.ask("GET", "/metrics") as answer:
+                return scraped(at, answer.read().decode(), job="worker-api", instance="api:1")
+
+        yield asked(0, 1)
+        yield asked(60, 31)
 
 
 PROVOKED: dict[str, Callable[[System], Provoked]] = {
@@ -306,8 +340,9 @@ PROVOKED: dict[str, Callable[[System], Provoked]] = {
     "WorkerApiFails": api_fails,
 }
 
-TOO_LONG_TO_WAIT = {"WorkerLongTransaction": ("> 600", "> 0.05")}
-"""PostgreSQL's own clock says how old a transaction is: the limit is lowered instead of waiting for ten minutes."""
+TOO_LONG_TO_WAIT = {"WorkerLongTransaction": ("> 600", "> 0.05"), "WorkerDispatcherSilent": ("> 60", "> 1")}
+"""The limit is lowered where a real thing would have to be waited for: PostgreSQL's own clock says how old a
+transaction is, and a thread's how long it has been silent."""
 
 
 OF_PROMETHEUS = {"up", "ALERTS"}
