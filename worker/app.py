@@ -26,6 +26,7 @@ from worker.process import redis_reconnect
 from worker.process.beat import BeatThread
 from worker.process.health import WorkerHealth
 from worker.process.runtime import Runtime
+from worker.process.shortcut import Shortcut
 from worker.settings import load_settings
 
 TASK_MODULES = (
@@ -70,7 +71,7 @@ def _task_of(kind: Kind) -> Callable[[list[str]], dict[str, int]]:
 for module in TASK_MODULES:
     import_module(module)
 for kind in declared().values():
-    app.task(_task_of(kind), name=kind.name)
+    app.task(_task_of(kind), name=kind.name, Strategy=Shortcut(kind, lambda: runtime().engine))
 
 
 @signals.import_modules.connect

@@ -1,6 +1,6 @@
 """Runs jobs: one event loop for a process, in which every `act` lives.
 
-A Celery thread brings a hint (the ids of some jobs); the loop claims as many as there is room for, acts on all of them
+Celery brings a hint (the ids of some jobs); the loop claims as many as there is room for, acts on all of them
 at once, each under its own deadline, and finishes them. Hundreds of calls are in flight for the price of one process.
 Hints beyond the room are given back: the rows stay where fairness and priority are decided.
 """
@@ -10,11 +10,12 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import structlog
@@ -27,10 +28,12 @@ from worker.ledger import Held
 from worker.process.lane import Lane
 from worker.process.room import Room
 from worker.process.run import Run
+from worker.process.trace import where
 from worker.process.transactions import Transactions
 from worker.verdict import judge, last_word
 
 _log = structlog.get_logger(__name__)
+_Result = TypeVar("_Result")
 
 _TRANSACTIONS_AT_ONCE = 2
 """Claims and finishes that one process has open: more would only make smaller batches."""
@@ -48,7 +51,7 @@ class Summary:
 
 
 class Engine:
-    """One a process. Any thread may call `run`, `running`, `tell` and `stop`; the rest happens in the loop's thread."""
+    """One a process. Any thread may call what has no underscore; the rest happens in the loop's thread."""
 
     def __init__(self, database: Database, surroundings: Surroundings, *, on_room: Callable[[], None]) -> None:
         settings = surroundings.settings
@@ -60,7 +63,7 @@ class Engine:
         self._on_room = on_room
         self._executor = ThreadPoolExecutor(_TRANSACTIONS_AT_ONCE, thread_name_prefix="transactions")
         self._runs: dict[UUID, Run] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._lanes: dict[str, Lane] = {}
         self._opening = asyncio.Lock()
         self._resources = AsyncExitStack()
@@ -80,6 +83,10 @@ class Engine:
         worker of eight threads.
         """
         return asyncio.run_coroutine_threadsafe(self._begin(kind, ids), self._loop).result()
+
+    def hand_over(self, kind: Kind, ids: Sequence[UUID], dealt_with: Callable[[], None]) -> None:
+        """As `begin`, but without waiting: when each is claimed, refused or given back, the loop calls `dealt_with`."""
+        self._loop.call_soon_threadsafe(self._take_over, kind, ids, dealt_with)
 
     def drain(self) -> None:
         """Wait until everything that was begun has ended."""
@@ -117,6 +124,21 @@ class Engine:
         self._loop.close()
         self._executor.shutdown()
 
+    def _take_over(self, kind: Kind, ids: Sequence[UUID], dealt_with: Callable[[], None]) -> None:
+        def end(beginning: asyncio.Task[Summary]) -> None:
+            if (error := beginning.exception()) is not None:
+                _log.error("hint.failed", kind=kind.name, jobs=len(ids), error=type(error).__name__, where=where(error))
+            dealt_with()
+
+        self._keep(self._begin(kind, ids)).add_done_callback(end)
+
+    def _keep(self, work: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
+        """Let it run: a loop by itself keeps only a weak reference, and `drain` wants to know."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
     async def _begin(self, kind: Kind, ids: Sequence[UUID]) -> Summary:
         lane = await self._lane(kind)
         admitted = 0 if self.is_stopping else self.room.admit(len(ids))
@@ -130,9 +152,7 @@ class Engine:
                 surplus += taken
             self.room.leave(places - len(claimed), worked=False)
             for job, inputs in claimed:
-                task = asyncio.create_task(self._to_its_end(lane, Run(kind, job, inputs)))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._keep(self._to_its_end(lane, Run(kind, job, inputs)))
             begun += len(claimed)
         if surplus:
             await self._give_back(surplus)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from worker.dev.system.child import Program
 
 THREADS = 64
-"""Celery threads of one verification worker. They only wait for its event loop; see WORKER_CALLS_IN_FLIGHT."""
+"""Hints that one verification worker takes in before it has dealt with them; its jobs run in an event loop, as many as
+WORKER_CALLS_IN_FLIGHT. Threads start only while hints go Celery's own way: see `worker/process/shortcut.py`."""
 
 FLOWER_USER = "worker"
 
