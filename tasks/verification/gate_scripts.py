@@ -1,6 +1,8 @@
-"""What the gate does inside Redis: one script before a call and one after it, each a single step for all processes.
+"""What the gate does inside Redis: one script before calls and one after them, each a single step for all processes.
 
-Lua, because a look and a change by two commands would let two processes through at once. `gate_store.py` runs them.
+Lua, because a look and a change by two commands would let two processes through at once. Visits of one account that
+come at one moment share a run of a script, which treats them one after another: what they have in common is read once
+and written once. `gate_store.py` runs them.
 """
 
 # `%.3f`: Redis would write a time of thirteen digits and a fraction in fourteen.
@@ -25,95 +27,94 @@ local function allowed_rate(configured, learnt, learnt_at, doubles_ms)
 end
 """
 
-# Answers {word, milliseconds to wait, now, is it the probe}.
+# After what the visits have in common come id and patience of each. Answers for each {word, milliseconds to wait, now,
+# is it the probe}.
 ENTER = """
 local breaker, account, flights = KEYS[1], KEYS[2], KEYS[3]
-local id, lease, patience = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local is_first, configured, places = ARGV[4] == '1', number(ARGV[5]), number(ARGV[6])
-local window, doubles_ms = tonumber(ARGV[7]), tonumber(ARGV[8])
+local is_first, configured, places = ARGV[1] == '1', number(ARGV[2]), number(ARGV[3])
+local lease_ms, window = tonumber(ARGV[4]), tonumber(ARGV[5])
+local doubles_ms, probing_ms = tonumber(ARGV[6]), tonumber(ARGV[7])
 
 local b = redis.call('HMGET', breaker, 'open_until', 'probe_until')
 local open_until, probe_until = number(b[1]), number(b[2])
-if open_until and now < open_until then return {'open', exact(open_until - now)} end
-if open_until and probe_until and now < probe_until then
-    return {'open', exact(math.min(probe_until - now, tonumber(ARGV[9])))}
-end
-
 local a = redis.call('HMGET', account, 'closed_until', 'next_free', 'learnt', 'learnt_at', 'parked', 'second', 'calls')
+local closed_until, next_free, parked = number(a[1]) or 0, number(a[2]) or 0, number(a[5]) or 0
 local rate = allowed_rate(configured, number(a[3]), number(a[4]), doubles_ms)
-local start = math.max(now, number(a[1]) or 0, rate and number(a[2]) or 0)
-if start - now > patience then
-    -- Those who come back later get a moment each, in which they may ask again.
-    local parked = math.max(start, number(a[5]) or 0) + 1000 / (rate or 1000)
-    if parked - now > 300000 then
-        parked = math.max(start, now + 300000)
-    else
-        redis.call('HSET', account, 'parked', exact(parked))
+local second = math.floor(now / 1000)
+local calls = number(a[6]) == second and number(a[7]) or 0
+local passed, begun, was_parked, is_limited = 0, 0, false, false
+if places then redis.call('ZREMRANGEBYSCORE', flights, '-inf', exact(now)) end
+
+local function enter(id, patience)
+    if open_until and now < open_until then return {'open', exact(open_until - now)} end
+    if open_until and probe_until and now < probe_until then
+        return {'open', exact(math.min(probe_until - now, probing_ms))}
     end
-    redis.call('PEXPIRE', account, 7200000)
-    return {'limited', exact(parked - now)}
-end
-lease = lease + start - now
-if places then
-    redis.call('ZREMRANGEBYSCORE', flights, '-inf', exact(now))
-    if redis.call('ZCARD', flights) >= places then return {'full', '0'} end
-    redis.call('ZADD', flights, exact(now + lease), id)
-    redis.call('PEXPIRE', flights, math.ceil(lease) + 60000)
+    local start = math.max(now, closed_until, rate and next_free or 0)
+    if start - now > patience then
+        -- Those who come back later get a moment each, in which they may ask again.
+        is_limited = true
+        local moment = math.max(start, parked) + 1000 / (rate or 1000)
+        if moment - now > 300000 then return {'limited', exact(math.max(start - now, 300000))} end
+        parked, was_parked = moment, true
+        return {'limited', exact(moment - now)}
+    end
+    local lease = lease_ms + start - now
+    if places then
+        if redis.call('ZCARD', flights) >= places then return {'full', '0'} end
+        redis.call('ZADD', flights, exact(now + lease), id)
+        redis.call('PEXPIRE', flights, math.ceil(lease) + 60000)
+    end
+    passed = passed + 1
+    if rate then next_free = start + 1000 / rate end
+    if open_until then
+        probe_until = now + lease
+        redis.call('HSET', breaker, 'probe', id, 'probe_until', exact(probe_until))
+    elseif is_first then
+        begun = begun + 1
+    end
+    return {'pass', exact(start - now), exact(now), open_until and 1 or 0}
 end
 
-local second = math.floor(now / 1000)
-local calls = number(a[6]) == second and number(a[7]) + 1 or 1
-redis.call('HSET', account, 'second', second, 'calls', calls)
-if rate then redis.call('HSET', account, 'next_free', exact(start + 1000 / rate)) end
-redis.call('PEXPIRE', account, 7200000)
-if open_until then
-    redis.call('HSET', breaker, 'probe', id, 'probe_until', exact(now + lease))
-elseif is_first then
-    redis.call('HINCRBY', breaker, 'begun:' .. math.floor(now * SLOTS / window), 1)
+local answers = {}
+for i = 8, #ARGV, 2 do answers[#answers + 1] = enter(ARGV[i], tonumber(ARGV[i + 1])) end
+
+if passed > 0 then redis.call('HSET', account, 'second', second, 'calls', calls + passed) end
+if passed > 0 and rate then redis.call('HSET', account, 'next_free', exact(next_free)) end
+if was_parked then redis.call('HSET', account, 'parked', exact(parked)) end
+if passed > 0 or is_limited then redis.call('PEXPIRE', account, 7200000) end
+if begun > 0 then
+    redis.call('HINCRBY', breaker, 'begun:' .. math.floor(now * SLOTS / window), begun)
     redis.call('PEXPIRE', breaker, window * 2)
 end
-return {'pass', exact(start - now), exact(now), open_until and 1 or 0}
+return answers
 """
 
-# Answers {milliseconds the breaker stays open, milliseconds until the turn of the next retry}; '' for neither.
+# After what the calls have in common come seven words about each. Answers for each {milliseconds the breaker stays
+# open, milliseconds until the turn of the next retry}; '' for neither.
 LEAVE = """
 local breaker, account, flights, budget = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local id, ending, begun = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local is_first, wants_retry, configured = ARGV[4] == '1', ARGV[5] == '1', number(ARGV[6])
-local closes_for, is_about_account = number(ARGV[7]) or 0, ARGV[8] == '1'
-local window, doubles_ms, lowest = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
-local failures, failed_share = tonumber(ARGV[12]), tonumber(ARGV[13])
-local rest_ms, longest_rest_ms = tonumber(ARGV[14]), tonumber(ARGV[15])
-local tokens_max, refund, held_back_per_s = tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[18])
-local remaining = number(ARGV[19]) -- for those who watch (`worker/operating/providers.py`)
-
-local function open_for(rest)
-    redis.call('DEL', breaker)
-    redis.call('HSET', breaker, 'open_until', exact(now + rest), 'rest', rest)
-    redis.call('PEXPIRE', breaker, rest + 3600000)
-    return now + rest
-end
-
-redis.call('ZREM', flights, id)
-if remaining then
-    redis.call('HSET', account, 'remaining', remaining, 'remaining_at', exact(now))
-    redis.call('PEXPIRE', account, 7200000)
-end
+local is_first, configured = ARGV[1] == '1', number(ARGV[2])
+local window, doubles_ms, lowest = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local failures, failed_share = tonumber(ARGV[6]), tonumber(ARGV[7])
+local rest_ms, longest_rest_ms = tonumber(ARGV[8]), tonumber(ARGV[9])
+local tokens_max, refund, held_back_per_s = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
 
 local b = redis.call('HMGET', breaker, 'open_until', 'rest', 'probe', 'closed_at')
-local open_until = number(b[1])
-if open_until and b[3] == id then
-    if ending == 'failed' then
-        open_until = open_for(math.min(2 * tonumber(b[2]), longest_rest_ms))
-    elseif ending == 'silent' then
-        redis.call('HDEL', breaker, 'probe', 'probe_until')
-    else
-        redis.call('DEL', breaker)
-        redis.call('HSET', breaker, 'closed_at', exact(now))
-        redis.call('PEXPIRE', breaker, window * 2)
-        open_until = nil
-    end
-elseif not open_until and ending == 'failed' and is_first and begun >= (number(b[4]) or 0) then
+local open_until, rest, probe, closed_at = number(b[1]), number(b[2]), b[3], number(b[4]) or 0
+local t = redis.call('HMGET', budget, 'tokens', 'turn')
+local known, turn = number(t[1]), number(t[2]) or 0
+local tokens, has_cost = known, false
+local ids, remaining = {}, nil
+
+local function open_for(milliseconds)
+    open_until, rest, probe, closed_at = now + milliseconds, milliseconds, false, 0
+    redis.call('DEL', breaker)
+    redis.call('HSET', breaker, 'open_until', exact(open_until), 'rest', rest)
+    redis.call('PEXPIRE', breaker, rest + 3600000)
+end
+
+local function count_failure()
     local slot = math.floor(now * SLOTS / window)
     redis.call('HINCRBY', breaker, 'failed:' .. slot, 1)
     redis.call('PEXPIRE', breaker, window * 2)
@@ -126,10 +127,24 @@ elseif not open_until and ending == 'failed' and is_first and begun >= (number(b
             redis.call('HDEL', breaker, fields[i])
         end
     end
-    if sums.failed >= failures and sums.failed >= failed_share * sums.begun then open_until = open_for(rest_ms) end
+    if sums.failed >= failures and sums.failed >= failed_share * sums.begun then open_for(rest_ms) end
 end
 
-if ending == 'throttled' and is_about_account then
+local function end_probe(ending)
+    if ending == 'failed' then
+        open_for(math.min(2 * rest, longest_rest_ms))
+    elseif ending == 'silent' then
+        redis.call('HDEL', breaker, 'probe', 'probe_until')
+        probe = false
+    else
+        redis.call('DEL', breaker)
+        redis.call('HSET', breaker, 'closed_at', exact(now))
+        redis.call('PEXPIRE', breaker, window * 2)
+        open_until, closed_at = nil, tonumber(exact(now))
+    end
+end
+
+local function slow_down(begun, closes_for)
     local a = redis.call('HMGET', account, 'closed_until', 'learnt', 'learnt_at', 'calls')
     redis.call('HSET', account, 'closed_until', exact(math.max(now + closes_for, number(a[1]) or 0)))
     -- Calls that were on their way when it was last halved have nothing to say about the rate since then.
@@ -140,20 +155,42 @@ if ending == 'throttled' and is_about_account then
     redis.call('PEXPIRE', account, 7200000)
 end
 
-local held = ''
-if ending == 'failed' or ending == 'throttled' then
-    local t = redis.call('HMGET', budget, 'tokens', 'turn')
-    local tokens = math.max(0, (number(t[1]) or tokens_max) - 1)
-    redis.call('HSET', budget, 'tokens', exact(tokens))
-    if wants_retry and tokens <= tokens_max / 2 and not open_until then
-        local turn = math.max(now, number(t[2]) or 0) + 1000 / held_back_per_s
-        redis.call('HSET', budget, 'turn', exact(turn))
-        held = exact(turn - now)
+local function leave(id, ending, begun, wants_retry, closes_for, is_about_account)
+    if open_until and probe == id then
+        end_probe(ending)
+    elseif not open_until and ending == 'failed' and is_first and begun >= closed_at then
+        count_failure()
     end
-    redis.call('PEXPIRE', budget, 600000)
-elseif ending == 'answered' then
-    local tokens = number(redis.call('HGET', budget, 'tokens'))
-    if tokens then redis.call('HSET', budget, 'tokens', exact(math.min(tokens_max, tokens + refund))) end
+    if ending == 'throttled' and is_about_account then slow_down(begun, closes_for) end
+    local held = ''
+    if ending == 'failed' or ending == 'throttled' then
+        tokens, has_cost = math.max(0, (tokens or tokens_max) - 1), true
+        if wants_retry and tokens <= tokens_max / 2 and not open_until then
+            turn = math.max(now, turn) + 1000 / held_back_per_s
+            redis.call('HSET', budget, 'turn', exact(turn))
+            held = exact(turn - now)
+        end
+    elseif ending == 'answered' and tokens then
+        tokens = math.min(tokens_max, tokens + refund)
+    end
+    return {ending == 'failed' and open_until and exact(math.max(0, open_until - now)) or '', held}
 end
-return {ending == 'failed' and open_until and exact(math.max(0, open_until - now)) or '', held}
+
+local answers = {}
+for i = 13, #ARGV, 7 do
+    ids[#ids + 1] = ARGV[i]
+    answers[#answers + 1] = leave(
+        ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3] == '1', tonumber(ARGV[i + 4]), ARGV[i + 5] == '1'
+    )
+    remaining = number(ARGV[i + 6]) or remaining
+end
+
+redis.call('ZREM', flights, unpack(ids))
+if remaining then -- for those who watch (`worker/operating/providers.py`)
+    redis.call('HSET', account, 'remaining', remaining, 'remaining_at', exact(now))
+    redis.call('PEXPIRE', account, 7200000)
+end
+if tokens ~= known then redis.call('HSET', budget, 'tokens', exact(tokens)) end
+if has_cost then redis.call('PEXPIRE', budget, 600000) end
+return answers
 """

@@ -7,8 +7,10 @@ Places in flight and probes are leases, so that those of a killed worker come ba
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain, count
 from typing import Any, Final
 from uuid import uuid4
 
@@ -24,10 +26,14 @@ from worker.operating.providers import KNOWN
 from worker.process.gather import Gatherer
 
 LINGER_S: Final = 0.001
-"""Questions of one moment travel together: a command of its own for each costs more than the call's own TLS."""
+"""Questions of one moment travel together, those of one account in one run of a script: a command of its own for each
+costs more than the call's own TLS."""
 
 LEFT_ALONE_S: Final = 1.0
 """After a failure Redis isn't asked for this long: a call must not wait for its timeout too."""
+
+KNOWN_VISITS: Final = 1000
+"""Accounts of which the scripts' arguments are kept; they are few."""
 
 BUSY_S: Final = 0.2
 """Pause before a full account is asked again for a place; nobody knows when one comes back."""
@@ -52,12 +58,22 @@ class _LocalShare:
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
+class _Subject:
+    """What questions may have in common: the script, the keys, and what the script is told of all of them."""
+
     script: AsyncScript
     keys: list[str]
     arguments: list[Any]
-    watched: list[str] = field(default_factory=list)
+    watched: list[str]
     """Those of the keys that say something to whoever watches."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """`words` are about this one visit."""
+
+    subject: _Subject
+    words: list[Any]
 
 
 class Gate:
@@ -70,6 +86,9 @@ class Gate:
         self._enter = redis.register_script(clock + COMMON + ENTER)
         self._leave = redis.register_script(clock + COMMON + LEAVE)
         self._asked: Gatherer[_Question, list[Any]] = Gatherer(self._ask_all, linger_s=LINGER_S, at_most=100, at_once=2)
+        self._entry = lru_cache(KNOWN_VISITS)(self._entry_of)
+        self._exit = lru_cache(KNOWN_VISITS)(self._exit_of)
+        self._ids = map(f"{uuid4().hex}:{{}}".format, count())
         self._local: dict[str, _LocalShare] = {}
         self._told: dict[str, float] = {}
         self._away_until = 0.0
@@ -77,19 +96,18 @@ class Gate:
 
     async def enter(self, visit: Visit, patience_s: float) -> Pass | Closed:
         """Wait for leave to call, `patience_s` at the most; or hear when to ask again."""
-        pass_id = uuid4().hex
+        pass_id = next(self._ids)
         patient_until = _now() + patience_s
         while True:
-            keys = _keys(visit)[:3]
-            watched = keys if visit.calls_in_flight is not None else keys[:2]  # without a limit none are counted
-            arguments = self._enter_arguments(visit, pass_id, patient_until)
-            said = await self._ask(_Question(self._enter, keys, arguments, watched))
+            patience_ms = max(0.0, patient_until - _now()) * 1000
+            said = await self._ask(_Question(self._entry(visit), [pass_id, patience_ms]))
             if said is None:
                 return await self._enter_alone(visit, pass_id, patient_until)
             word, wait_s = said[0], float(said[1]) / 1000
             match word:
                 case b"pass":
-                    await asyncio.sleep(wait_s)
+                    if wait_s:
+                        await asyncio.sleep(wait_s)
                     return Pass(pass_id, float(said[2]), is_probe=bool(said[3]))
                 case b"open":
                     return Closed(wait_s, is_breaker=True)
@@ -115,30 +133,36 @@ class Gate:
         `remaining` how many calls it says are left."""
         if (share := self._local.get(visit.account)) is not None:
             share.taken.discard(leave.id)
-        rules = self._rules
-        closes_for_s = min(retry_after_s or 0.0, rules.longest_closed_s)
-        arguments = [
-            *(leave.id, ending.value, leave.begun_ms, int(visit.is_first), int(wants_retry)),
-            *(_or_empty(visit.calls_per_second), closes_for_s * 1000, int(is_about_account)),
-            *(_ms(rules.window_s), _ms(rules.doubles_in_s), rules.lowest_rate, rules.failures, rules.failed_share),
-            *(_ms(rules.rest_s), _ms(rules.longest_rest_s), rules.tokens, rules.refund, rules.held_back_per_s),
-            _or_empty(remaining),
+        closes_for_s = min(retry_after_s or 0.0, self._rules.longest_closed_s)
+        words = [
+            *(leave.id, ending.value, leave.begun_ms, int(wants_retry)),
+            *(closes_for_s * 1000, int(is_about_account), _or_empty(remaining)),
         ]
-        said = await self._ask(_Question(self._leave, _keys(visit), arguments))
+        said = await self._ask(_Question(self._exit(visit), words))
         if said is None:
             return Aftermath()
         open_for, held = (float(answer) / 1000 if answer else None for answer in said)
         return Aftermath(open_for, held)
 
-    def _enter_arguments(self, visit: Visit, pass_id: str, patient_until: float) -> list[Any]:
-        rules = self._rules
-        lease_ms = _ms(visit.timeout_s + rules.lease_margin_s)
-        patience_ms = max(0.0, patient_until - _now()) * 1000
-        return [
-            *(pass_id, lease_ms, patience_ms, int(visit.is_first)),
-            *(_or_empty(visit.calls_per_second), _or_empty(visit.calls_in_flight)),
-            *(_ms(rules.window_s), _ms(rules.doubles_in_s), _ms(rules.probing_s)),
+    def _entry_of(self, visit: Visit) -> _Subject:
+        rules, keys = self._rules, _keys(visit)[:3]
+        arguments = [
+            *(int(visit.is_first), _or_empty(visit.calls_per_second), _or_empty(visit.calls_in_flight)),
+            *(_ms(visit.timeout_s + rules.lease_margin_s), _ms(rules.window_s), _ms(rules.doubles_in_s)),
+            _ms(rules.probing_s),
         ]
+        watched = keys if visit.calls_in_flight is not None else keys[:2]  # without a limit none are counted
+        return _Subject(self._enter, keys, arguments, watched)
+
+    def _exit_of(self, visit: Visit) -> _Subject:
+        rules = self._rules
+        arguments = [
+            *(int(visit.is_first), _or_empty(visit.calls_per_second)),
+            *(_ms(rules.window_s), _ms(rules.doubles_in_s), rules.lowest_rate),
+            *(rules.failures, rules.failed_share, _ms(rules.rest_s), _ms(rules.longest_rest_s)),
+            *(rules.tokens, rules.refund, rules.held_back_per_s),
+        ]
+        return _Subject(self._leave, _keys(visit), arguments, [])
 
     async def _enter_alone(self, visit: Visit, pass_id: str, patient_until: float) -> Pass | Closed:
         """Without Redis nobody knows what the others do: an account's limits shrink to this process's share."""
@@ -182,33 +206,41 @@ class Gate:
         return said
 
     async def _ask_all(self, questions: Sequence[_Question]) -> list[list[Any]]:
-        answers = await self._run(questions)
+        groups: dict[int, list[_Question]] = {}
+        for question in questions:
+            groups.setdefault(id(question.subject), []).append(question)
+        answers = await self._run(list(groups.values()))
         if any(isinstance(answer, NoScriptError) for answer in answers):
             # A Redis that was restarted has forgotten the scripts, and maybe the rest.
             self._told.clear()
             for script in (self._enter, self._leave):
                 await self._redis.script_load(script.script)
             answers = [
-                answer if not isinstance(answer, NoScriptError) else (await self._run([question]))[0]
-                for question, answer in zip(questions, answers, strict=True)
+                answer if not isinstance(answer, NoScriptError) else (await self._run([group]))[0]
+                for group, answer in zip(groups.values(), answers, strict=True)
             ]
-        for answer in answers:
+        said: dict[int, Iterator[list[Any]]] = {}
+        for subject, answer in zip(groups, answers, strict=True):
             if isinstance(answer, Exception):
                 raise answer
-        return answers
+            said[subject] = iter(answer)
+        return [next(said[id(question.subject)]) for question in questions]
 
-    async def _run(self, questions: Sequence[_Question]) -> list[Any]:
+    async def _run(self, groups: Sequence[Sequence[_Question]]) -> list[Any]:
+        """What the scripts answer, or raise, for questions of one subject each."""
         async with self._redis.pipeline(transaction=False) as pipeline:
-            for question in questions:
-                pipeline.evalsha(question.script.sha, len(question.keys), *question.keys, *question.arguments)
+            for group in groups:
+                subject = group[0].subject
+                words = chain.from_iterable(question.words for question in group)
+                pipeline.evalsha(subject.script.sha, len(subject.keys), *subject.keys, *subject.arguments, *words)
             now = _now()
-            untold = {key for asked in questions for key in asked.watched if self._told.get(key, 0.0) <= now}
+            untold = {key for group in groups for key in group[0].subject.watched if self._told.get(key, 0.0) <= now}
             if untold:
                 pipeline.sadd(KNOWN, *untold)
                 pipeline.expire(KNOWN, KNOWN_FOR_S)
             answers: list[Any] = await pipeline.execute(raise_on_error=False)
             self._told.update(dict.fromkeys(untold, now + TOLD_FOR_S))
-            return answers[: len(questions)]
+            return answers[: len(groups)]
 
 
 def _keys(visit: Visit) -> list[str]:
