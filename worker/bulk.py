@@ -6,7 +6,7 @@ and no exception.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -87,24 +87,18 @@ _VERIFICATIONS = """
 
 
 def _told(one: Verification) -> dict[str, Any]:
-    return {
-        "integration": one.integration,
-        "driver_id": one.driver_id,
-        "vehicle_id": one.vehicle_id,
-        "address_id": one.address_id,
-        "search_by": one.search_by,
-        "quote_id": None if one.quote_id is None else str(one.quote_id),
-        "producer": one.producer,
-        "program": one.program,
-        "environment": one.environment,
-        "tenant": one.tenant,
-        "priority": one.priority,
-        "deadline": None if one.deadline is None else f"{one.deadline.total_seconds()} s",
-        "idempotency_key": one.idempotency_key,
-        "correlation_id": one.correlation_id,
-        "force": one.force,
-        "groups": None if one.groups is None else sorted(one.groups),
-    }
+    """What is given of it: for what is not, SQL has the same defaults."""
+    told = {name: value for name in _FIELDS if (value := getattr(one, name)) is not None}
+    if one.quote_id is not None:
+        told["quote_id"] = str(one.quote_id)
+    if one.deadline is not None:
+        told["deadline"] = f"{one.deadline.total_seconds()} s"
+    if one.groups is not None:
+        told["groups"] = sorted(one.groups)
+    return told
+
+
+_FIELDS = [field.name for field in fields(Verification)]
 
 
 def _result(row: Any) -> EnqueuedVerification | Refused:
