@@ -7,7 +7,7 @@ from importlib import import_module
 
 from alembic import op
 
-revision = "047"
+revision = "041"
 down_revision = "040"
 branch_labels = None
 depends_on = None
