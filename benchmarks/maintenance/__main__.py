@@ -34,14 +34,17 @@ def main() -> None:
 def _floor(rows: int, rounds: int, directory: Path | None) -> None:
     done = floor.run(rows, rounds, directory)
     for number, one in enumerate(done, start=1):
+        watch = one.watch
         print(
             f"{number}: {one.rows} rows; plain {one.plain_s:.1f} s ({one.plain_cpu_s:.1f} s CPU), "
-            f"sweep {one.sweep_s:.1f} s ({one.sweep_cpu_s:.1f} s CPU); throughput {one.throughput:.2f}, "
-            f"CPU {one.cpu:.2f}; "
-            f"longest transaction {one.longest_ms:.0f} ms (looked at least every {one.late_ms:.0f} ms)"
+            f"sweep {one.sweep_s:.1f} s ({watch.cpu_s:.1f} s CPU); throughput {one.throughput:.2f}, CPU {one.cpu:.2f}; "
+            f"transactions p50 {watch.percentile_ms(50):.0f} p99 {watch.percentile_ms(99):.0f} "
+            f"longest {watch.longest_ms:.0f} ms (looked at least every {watch.late_ms:.0f} ms)"
         )
-    print(f"throughput {median(one.throughput for one in done):.2f} of a plain DELETE (bar: 0.8)")
-    print(f"longest transaction {max(one.longest_ms for one in done):.0f} ms (bar: 250 ms)")
+    print(
+        f"throughput {median(one.throughput for one in done):.2f} of a plain DELETE (bar: 0.8), "
+        f"longest transaction {max(one.watch.longest_ms for one in done):.0f} ms (bar: 250 ms)"
+    )
 
 
 def _latency(rows: int, rounds: int, seconds: float, directory: Path | None) -> None:

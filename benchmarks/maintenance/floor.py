@@ -4,29 +4,24 @@ Each round removes the same rows from two copies of one database, the plain way 
 holds, policies and whatever refers to a row, keeps others waiting for no longer than a moment, and writes a record.
 """
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.maintenance.rows import add_requests, settle
 from benchmarks.maintenance.system import System, ask, ended, maintenance_worker, system, wait_for
+from benchmarks.maintenance.watch import APPLICATION, Watch, cpu_s, watching
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Times in seconds; `longest_ms` is the worker's longest transaction, `late_ms` how much of one may have been
-    missed."""
+    """Times in seconds, `watch` is of the worker's connections."""
 
     rows: int
     plain_s: float
     plain_cpu_s: float
     sweep_s: float
-    sweep_cpu_s: float
-    longest_ms: float
-    late_ms: float
+    watch: Watch
 
     @property
     def throughput(self) -> float:
@@ -36,16 +31,7 @@ class Round:
     @property
     def cpu(self) -> float:
         """PostgreSQL's, the plain way's share of the worker's: what is left of noise on a busy machine."""
-        return self.plain_cpu_s / self.sweep_cpu_s
-
-
-@dataclass
-class _Watch:
-    """PostgreSQL's CPU time by process, and the longest transaction seen, looked at every few milliseconds."""
-
-    cpu: dict[int, float] = field(default_factory=dict)
-    longest_ms: float = 0.0
-    late_ms: float = 0.0
+        return self.plain_cpu_s / self.watch.cpu_s
 
 
 def run(rows: int = 500_000, rounds: int = 3, directory: Path | None = None) -> list[Round]:
@@ -55,27 +41,32 @@ def run(rows: int = 500_000, rounds: int = 3, directory: Path | None = None) -> 
             add_requests(owner, rows // 2)
             add_requests(owner, rows // 2, days=100)
             settle(owner)
-        return [_round(here) for _ in range(rounds)]
+        return [_round(here, plain_is_first=number % 2 == 0) for number in range(rounds)]
 
 
-def _round(here: System) -> Round:
-    with here.copy("plain") as name:
-        plain_s, plain_cpu_s, rows = _plainly(here, name)
-    with here.copy("swept") as name:
-        sweep_s, watch, swept = _by_a_worker(here, name)
+def _round(here: System, *, plain_is_first: bool) -> Round:
+    plain = _plainly(here) if plain_is_first else None
+    sweep_s, watch, swept = _by_a_worker(here)
+    plain_s, plain_cpu_s, rows = plain or _plainly(here)
     if swept != rows:
         raise RuntimeError(f"the plain DELETE removed {rows} rows, the worker {swept}")
-    return Round(rows, plain_s, plain_cpu_s, sweep_s, sum(watch.cpu.values()), watch.longest_ms, watch.late_ms)
+    return Round(rows, plain_s, plain_cpu_s, sweep_s, watch)
 
 
-def _plainly(here: System, database: str) -> tuple[float, float, int]:
-    with here.application(database) as connection:
+def _plainly(here: System) -> tuple[float, float, int]:
+    with (
+        here.copy("plain") as database,
+        here.application(database) as connection,
+        watching(here, database),  # as the other one is: it takes time
+    ):
+        connection.execute(f"SET application_name = '{APPLICATION}'".encode())
+        connection.commit()
         pid = connection.info.backend_pid
-        before, start = _cpu_s(pid), time.monotonic()
+        before, start = cpu_s(pid), time.monotonic()
         results = connection.execute(_PLAIN_RESULTS).rowcount
         requests = connection.execute(_PLAIN_REQUESTS).rowcount
         connection.commit()
-        return time.monotonic() - start, _cpu_s(pid) - before, results + requests
+        return time.monotonic() - start, cpu_s(pid) - before, results + requests
 
 
 _PLAIN_RESULTS = """
@@ -86,11 +77,12 @@ _PLAIN_RESULTS = """
 _PLAIN_REQUESTS = "DELETE FROM integration_request WHERE created_at < now() - interval '2555 days'"
 
 
-def _by_a_worker(here: System, database: str) -> tuple[float, _Watch, int]:
+def _by_a_worker(here: System) -> tuple[float, Watch, int]:
     with (
+        here.copy("swept") as database,
         here.processes(maintenance_worker(), database=database, workers=1),
         here.owner(database) as owner,
-        _watching(here, database) as watch,
+        watching(here, database) as watch,
     ):
         job = ask(owner, "retention.sweep")
         wait_for(lambda: ended(owner, job))
@@ -103,43 +95,3 @@ def _by_a_worker(here: System, database: str) -> tuple[float, _Watch, int]:
             [job],
         ).fetchone() or (0, 0)
     return float(took), watch, int(removed)
-
-
-@contextmanager
-def _watching(here: System, database: str) -> Iterator[_Watch]:
-    watch, is_over = _Watch(), threading.Event()
-
-    def look() -> None:
-        with here.administrator(database) as admin:
-            last = time.monotonic()
-            while not is_over.wait(0.005):
-                found = admin.execute(_TRANSACTIONS, [database]).fetchall()
-                for pid, length_ms in found:
-                    watch.longest_ms = max(watch.longest_ms, length_ms or 0.0)
-                    watch.cpu[pid] = _cpu_s(pid, watch.cpu.get(pid, 0.0))
-                now = time.monotonic()
-                watch.late_ms, last = max(watch.late_ms, (now - last) * 1000), now
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield watch
-    finally:
-        is_over.set()
-        thread.join()
-
-
-# Of transactions that have written something: what only reads holds nobody up.
-_TRANSACTIONS = """
-    SELECT pid, CASE WHEN backend_xid IS NOT NULL
-        THEN CAST(extract(epoch FROM clock_timestamp() - xact_start) * 1000 AS double precision) END
-    FROM pg_stat_activity WHERE datname = %s AND application_name = 'integration-worker'
-"""
-
-
-def _cpu_s(pid: int, unknown: float = 0.0) -> float:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return unknown
-    return (int(fields[11]) + int(fields[12])) / 100

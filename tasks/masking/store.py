@@ -27,7 +27,9 @@ def plan(connection: Connection, stages: Stages, keyring: Keyring) -> Plan:
     if not rules:
         problems.append(Problem("no_rules", "pii_masking_rules is empty."))
     if problems:
-        waiting = sum(stage.size(connection) for stage in stages(connection, version, Maskers([], {}, keyring.token)))
+        unused = Maskers([], {}, keyring.token)
+        sizes = [stage.size(connection) for stage in stages(connection, version, unused)]
+        waiting = sum(size for size in sizes if isinstance(size, int))
         message = f"Nothing was masked: {waiting} rows are due and stay as they are until the rules are mended."
         return Plan([], [*problems, Problem("unmasked", message)])
     connection.execute(_USED, {"version": version})

@@ -9,10 +9,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from tasks.retention import statements
+from tasks.retention import guard_store, statements
 from tasks.retention.plan import Removal
-from tasks.retention.statements import Key, cutoff_of
-from worker.maintenance.stages import Batch
+from tasks.retention.statements import Key, Overdue, cutoff_of
+from worker.maintenance.stages import Batch, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +23,12 @@ class OverdueRows:
     keys: Mapping[str, Key]
     cutoffs: Mapping[str, datetime]
     run_id: UUID
-    condition: str
-    """On a row `r` of the table: whether it is overdue."""
-
-    overdue: int
-    """How many rows were, when the run was planned."""
-
+    is_overdue: Overdue
     may_lock: bool
     """Whether this role may lock the table's rows."""
+
+    is_confirmed: bool
+    """Whether a person has said that it may be as many as it is."""
 
     @property
     def name(self) -> str:
@@ -40,8 +38,13 @@ class OverdueRows:
     def most(self) -> int:
         return self.removal.policy.batch_size
 
-    def size(self, connection: Connection) -> int:
-        return self.overdue
+    def size(self, connection: Connection) -> int | Problem:
+        cutoff = self.cutoffs[self.name]
+        at_most = guard_store.count(connection, self.removal, self.is_overdue.at_most, cutoff)
+        if self.is_confirmed or guard_store.refusal(connection, self.removal.policy, at_most) is None:
+            return at_most
+        overdue = guard_store.count(connection, self.removal, self.is_overdue.exactly, cutoff)
+        return guard_store.refusal(connection, self.removal.policy, overdue) or overdue
 
     def batch(self, connection: Connection, after: Any, limit: int) -> Batch:
         began = time.monotonic()
@@ -62,7 +65,9 @@ class OverdueRows:
 
     def _take(self, connection: Connection, after: Any, limit: int) -> Any:
         key = self.keys[self.name]
-        statement = statements.take(self.removal, key, self.condition, is_first=after is None, may_lock=self.may_lock)
+        statement = statements.take(
+            self.removal, key, self.is_overdue.exactly, is_first=after is None, may_lock=self.may_lock
+        )
         values = {"cutoff": self.cutoffs[self.name], "limit": limit}
         if after is not None:
             values |= {"at": after[0], "key": after[1]}

@@ -29,15 +29,38 @@ class Key:
         return 'key COLLATE "C"' if self.type in _TEXTS else "key"
 
 
-def overdue(removal: Removal, *, is_leftovers: bool, has_retention_until: bool) -> str:
-    """The condition on a row `r` of the root. Takes :cutoff."""
-    conditions = [f"r.{removal.policy.date_column} < :cutoff"]
-    if has_retention_until:
-        # Set when the row was made, by the rule of that day: the longer of the two wins.
-        conditions.append("(r.retention_until IS NULL OR r.retention_until < (now() AT TIME ZONE 'UTC')::date)")
-    if is_leftovers:
-        conditions.append("r.status_id = (SELECT id FROM status WHERE code = 'DELETED')")
-    return " AND ".join(conditions)
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """Conditions on a row `r` of the root. Both take :cutoff."""
+
+    exactly: str
+    at_most: str
+    """What an index knows of it: some rows more than there are, and none has to be read for it."""
+
+
+def overdue(removal: Removal, *, only_status: int | None, has_retention_until: bool) -> Overdue:
+    at_most = f"r.{removal.policy.date_column} < :cutoff"
+    if only_status is not None:
+        # The number itself: so the planner knows how few they are, and goes by the index of the status.
+        at_most += f" AND r.status_id = {only_status}"
+    # Set when the row was made, by the rule of that day: the longer of the two wins.
+    own_date = "(r.retention_until IS NULL OR r.retention_until < (now() AT TIME ZONE 'UTC')::date)"
+    return Overdue(f"{at_most} AND {own_date}" if has_retention_until else at_most, at_most)
+
+
+def count(removal: Removal, condition: str) -> str:
+    """How many the next :limit overdue rows are, and those of the same date as the last; `at` is that date.
+
+    Takes :cutoff, and as :behind the date where the last count ended, as text.
+    """
+    table, date = removal.policy.table, removal.policy.date_column
+    return f"""
+        SELECT count(*) AS number, max(at)::text AS at FROM (
+            SELECT r.{date} AS at FROM {table} AS r
+            WHERE {condition} AND r.{date} > CAST(:behind AS timestamptz)
+            ORDER BY r.{date} FETCH FIRST (:limit) ROWS WITH TIES
+        ) AS following
+    """
 
 
 def take(removal: Removal, key: Key, condition: str, *, is_first: bool, may_lock: bool = True) -> str:

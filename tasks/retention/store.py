@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from sqlalchemy import Connection, text
 
 from models import Base
 from models.facts import retention_of
 from models.users import SYSTEM_USER_ID
-from tasks.retention.plan import Policy, Reference, Removal, is_too_much, removals
+from tasks.retention.plan import Policy, Reference, removals
 from tasks.retention.quotes_store import ExpiredQuotes
 from tasks.retention.removal_store import OverdueRows
 from tasks.retention.statements import Key, overdue
@@ -19,12 +19,6 @@ from worker.maintenance import kind
 from worker.maintenance.order import Order
 from worker.maintenance.stages import Plan, Problem, Stage
 from worker.outcomes import Cancelled, Done, Expired, GiveUp
-
-_FEW = 1000
-"""So many rows may go whatever their share: most of a small table may be overdue."""
-
-_COUNTED = 100_000
-"""Up to so many rows the guard counts what a table has; for more it takes the planner's word."""
 
 _LATE = timedelta(days=2)
 """A row that is overdue for longer was missed by a night, or a run did not get to it."""
@@ -35,7 +29,10 @@ _TARGETS = ("driver", "vehicle", "address")
 def plan(connection: Connection, order: Order) -> Plan:
     """Expired quotes first, then a stage for each policy, children before parents."""
     policies, switched_off = _policies(connection)
-    keys = {row.table_name: Key(row.column_name, row.type) for row in connection.execute(_KEYS)}
+    tables = {row.table_name: row for row in connection.execute(_TABLES)}
+    keys = {name: Key(row.column_name, row.type) for name, row in tables.items()}
+    now, deleted = connection.execute(_NOW).one()
+    cutoffs = {policy.table: now - timedelta(days=policy.days) for policy in policies}
     references = _references(connection)
     belongs_to = {
         table.name: with_table
@@ -50,15 +47,21 @@ def plan(connection: Connection, order: Order) -> Plan:
         if table not in keys:
             problems.append(Problem("no_key", f"{table} has no key of one column: its rows can't be recorded."))
             continue
-        stage = _stage(connection, removal, keys, run_id, is_leftovers=table in belongs_to)
-        if (problem := _guard(connection, stage, order)) is not None:
-            problems.append(problem)
-        else:
-            stages.append(stage)
+        is_overdue = overdue(
+            removal,
+            only_status=deleted if table in belongs_to else None,
+            has_retention_until=tables[table].has_retention_until,
+        )
+        stages.append(
+            OverdueRows(removal, keys, cutoffs, run_id, is_overdue, tables[table].may_lock, order.is_confirmed)
+        )
     alarms = _alarms(connection, belongs_to)
-    # Last, after all the counting: a transaction that has written nothing yet holds nobody up.
+    # Last: a transaction that has written nothing yet holds nobody up.
     connection.execute(_BEGIN_RUN, {"id": run_id, "job_id": order.job.id, "actor": SYSTEM_USER_ID})
-    return Plan(stages, problems, alarms)
+    # Without waiting for the disk: a batch that a crash of the server takes back is taken back whole, with its record
+    # and the job's progress, and the next attempt removes the same rows. Nobody can have built on it, for whatever is
+    # written later reaches the disk behind it; and what ends the run does wait.
+    return Plan(stages, problems, alarms, waits_for_disk=False)
 
 
 def _policies(connection: Connection) -> tuple[list[Policy], list[str]]:
@@ -100,9 +103,12 @@ _FOREIGN_KEYS = text(
     """
 )
 
-_KEYS = text(
+_TABLES = text(
     """
-    SELECT t.relname AS table_name, a.attname AS column_name, format_type(a.atttypid, NULL) AS type
+    SELECT t.relname AS table_name, a.attname AS column_name, format_type(a.atttypid, NULL) AS type,
+        has_table_privilege(t.oid, 'UPDATE') AS may_lock, EXISTS (
+            SELECT FROM pg_attribute WHERE attrelid = t.oid AND attname = 'retention_until' AND NOT attisdropped
+        ) AS has_retention_until
     FROM pg_index AS i
     JOIN pg_class AS t ON t.oid = i.indrelid
     JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = i.indkey[0]
@@ -110,61 +116,7 @@ _KEYS = text(
     """
 )
 
-
-def _stage(
-    connection: Connection, removal: Removal, keys: dict[str, Key], run_id: UUID, *, is_leftovers: bool
-) -> OverdueRows:
-    tables = [removal.policy, *(dependent.policy for dependent in removal.dependents if dependent.policy)]
-    cutoffs = {policy.table: connection.execute(_CUTOFF, {"days": policy.days}).scalar_one() for policy in tables}
-    has_own_date = connection.execute(_HAS_COLUMN, {"table": removal.policy.table, "column": "retention_until"})
-    condition = overdue(removal, is_leftovers=is_leftovers, has_retention_until=bool(has_own_date.scalar_one()))
-    table = removal.policy.table
-    count = f"SELECT count(*) FROM {table} AS r WHERE {condition}"  # noqa: S608 - checked when the policy was saved
-    return OverdueRows(
-        removal=removal,
-        keys=keys,
-        cutoffs=cutoffs,
-        run_id=run_id,
-        condition=condition,
-        overdue=connection.execute(text(count), {"cutoff": cutoffs[table]}).scalar_one(),
-        may_lock=connection.execute(_MAY_LOCK, {"table": table}).scalar_one(),
-    )
-
-
-_CUTOFF = text("SELECT now() - make_interval(days => :days)")
-
-_MAY_LOCK = text("SELECT has_table_privilege(quote_ident(:table), 'UPDATE')")
-
-_HAS_COLUMN = text(
-    """
-    SELECT EXISTS (
-        SELECT FROM information_schema.columns
-        WHERE table_schema = 'public' AND table_name = :table AND column_name = :column
-    )
-    """
-)
-
-
-def _guard(connection: Connection, stage: OverdueRows, order: Order) -> Problem | None:
-    """A mistaken policy must not empty a table: more than its share waits for a person."""
-    if order.is_confirmed:
-        return None
-    policy = stage.removal.policy
-    enough = int(stage.overdue / policy.max_share) + 1
-    total = connection.execute(_ESTIMATE, {"table": policy.table}).scalar_one()
-    if total < 0 or enough <= _COUNTED:
-        count = f"SELECT count(*) FROM (SELECT FROM {policy.table} LIMIT :enough) AS counted"  # noqa: S608 - as above
-        total = connection.execute(text(count), {"enough": enough}).scalar_one()
-    if not is_too_much(stage.overdue, total, policy.max_share, floor=_FEW):
-        return None
-    return Problem(
-        "would_remove_too_much",
-        f"{policy.table}: {stage.overdue} rows are overdue, more than {policy.max_share:.1%} of the table. Nothing of"
-        " it was removed; if that is right, `worker run retention --confirm`.",
-    )
-
-
-_ESTIMATE = text("SELECT reltuples FROM pg_class WHERE oid = to_regclass(:table)")  # -1 before the first ANALYZE
+_NOW = text("SELECT now(), (SELECT id FROM status WHERE code = 'DELETED')")
 
 
 def _alarms(connection: Connection, belongs_to: Mapping[str, str]) -> list[Problem]:

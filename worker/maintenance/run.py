@@ -1,7 +1,7 @@
 """One run of maintenance, from its plan to its outcome: when to commit, to rest, to try again and to stop."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from dataclasses import asdict
@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from worker.database import DATABASE_ERRORS, Database, sqlstate
 from worker.errors import LeaseLost
 from worker.maintenance.order import Order, Planner
-from worker.maintenance.stages import Batch, Plan, Problem, Stage, Tally, next_limit, taken_up
+from worker.maintenance.stages import Batch, Problem, Stage, Tally, next_limit, taken_up
 from worker.outcomes import Cancelled, Done, GiveUp, Outcome, Retry, Snooze
 
 _log = structlog.get_logger(__name__)
@@ -45,11 +45,12 @@ class Run:
         self._must_stop = must_stop
         self._tally = taken_up(order.progress, is_dry_run=order.is_dry_run)
         self._is_cancelled = False
+        self._settings = _IMPATIENT
 
     def to_its_end(self) -> Outcome[Tally]:
         with self._transactions() as transaction:
-            plan = self._plan(transaction)
-            for number, stage in enumerate(plan.stages):
+            stages = self._plan(transaction)
+            for number, stage in enumerate(stages):
                 self._tally.stage = stage.name
                 self._stage(stage, transaction)
                 if self._is_cancelled:
@@ -57,7 +58,7 @@ class Run:
                 if self._must_stop():
                     return Snooze("a worker, for this one stops", timedelta(seconds=1))
                 if self._is_over_time():
-                    self._tally.unfinished += [later.name for later in plan.stages[number:]]
+                    self._tally.unfinished += [later.name for later in stages[number:]]
                     break
         self._tally.stage = None
         with self._database.transaction() as connection:
@@ -76,14 +77,27 @@ class Run:
             return GiveUp(problems[0].code, messages, self._tally)
         return Done(self._tally)
 
-    def _plan(self, transaction: "_Transaction") -> Plan:
+    def _plan(self, transaction: "_Transaction") -> Sequence[Stage]:
+        """The stages to go through."""
         with transaction() as connection:
             plan = self._planner(connection, self._order)
             self._tally.problems += plan.problems
             self._tally.alarms += plan.alarms
-            self._tally.total += sum(stage.size(connection) for stage in plan.stages)
             self._note(connection)
-        return plan
+        self._settings = _IMPATIENT if plan.waits_for_disk else _IMPATIENT_AND_UNFLUSHED
+        stages = []
+        # Counting takes a while in a large table: not within the transaction that has written the plan.
+        with self._database.single_statements() as connection:
+            for stage in plan.stages:
+                size = stage.size(connection)
+                if isinstance(size, Problem):
+                    self._tally.problems.append(size)
+                else:
+                    self._tally.total += size
+                    stages.append(stage)
+        with transaction() as connection:
+            self._note(connection)
+        return stages
 
     def _stage(self, stage: Stage, transaction: "_Transaction") -> None:
         after, limit, tries = None, min(stage.most, _FIRST), 0
@@ -112,7 +126,7 @@ class Run:
         before = deepcopy(self._tally)
         try:
             with transaction() as connection:
-                connection.execute(_IMPATIENT)
+                connection.execute(self._settings)
                 batch = stage.batch(connection, after, limit)
                 self._tally.add(stage.name, batch)
                 self._note(connection)
@@ -162,6 +176,10 @@ _Transaction = Callable[[], AbstractContextManager[Connection]]
 
 
 _IMPATIENT = text("SET LOCAL lock_timeout = '2s'")
+# What ends a run, here or in its engine, is a commit that waits for the disk, and takes all those before it there.
+_IMPATIENT_AND_UNFLUSHED = text(
+    "SELECT set_config('lock_timeout', '2s', true), set_config('synchronous_commit', 'off', true)"
+)
 _TELL = text(
     """
     UPDATE job SET progress = CAST(:progress AS jsonb)

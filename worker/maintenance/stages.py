@@ -39,8 +39,9 @@ class Stage(Protocol):
     def most(self) -> int:
         """Rows in one batch, at most."""
 
-    def size(self, connection: Connection) -> int:
-        """How many rows lie ahead, for the progress bar."""
+    def size(self, connection: Connection) -> "int | Problem":
+        """How many rows lie ahead, for the progress bar, or why they are left alone. Each statement is a transaction
+        of its own."""
 
     def batch(self, connection: Connection, after: Any, limit: int) -> Batch:
         """Do at most `limit` rows behind `after`, which is None at first. Never commits."""
@@ -61,6 +62,9 @@ class Plan:
     stages: Sequence[Stage]
     problems: Sequence[Problem] = ()
     alarms: Sequence[Problem] = ()
+
+    waits_for_disk: bool = True
+    """Whether each batch is on the disk before the next begins. At the end of a run all are."""
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, event, text
 
 from models.users import SYSTEM_USER_ID
-from tasks.retention import statements, store
+from tasks.retention import guard_store, statements, store
 from tasks.retention.plan import Policy, Reference, Removal
 from tasks.retention.removal_store import OverdueRows
 from tasks.retention.statements import Key
@@ -106,6 +106,29 @@ def test_a_batch_takes_four_statements_and_reads_no_table_as_a_whole(
         assert (batch.rows, number) == (100, 4)
         after = batch.after
     assert batch.counts == {"removed": 100, "integration_verification_result removed": 100}
+
+
+def test_a_plan_counts_by_indexes_alone(transaction: Connection, database: DatabaseUrls) -> None:
+    """Results have no index by date: the plan, its count and monitoring's function each read all of them."""
+    with psycopg.connect(database.owner_url, autocommit=True) as owner:
+        fill(owner, 4000)
+    before = whole_reads(transaction)
+    stage_of(transaction, "integration_request")
+    for table, size in (("integration_request", 4000), ("integration_verification_result", 0)):
+        assert stage_of(transaction, table).size(transaction) == size
+    assert whole_reads(transaction) == before
+
+
+@pytest.mark.parametrize("slice_", [1, 2, 3, 5, 6, 7, 100])
+def test_overdue_rows_are_counted_once_however_they_fall_into_slices(
+    transaction: Connection, database: DatabaseUrls, monkeypatch: pytest.MonkeyPatch, slice_: int
+) -> None:
+    with psycopg.connect(database.owner_url, autocommit=True) as owner:
+        fill(owner, 12)
+        owner.execute("UPDATE integration_request SET created_at = date_trunc('minute', created_at) WHERE id % 3 > 0")
+        owner.execute("UPDATE integration_request SET created_at = now() WHERE id IN (2, 12)")
+    monkeypatch.setattr(guard_store, "SLICE", slice_)
+    assert stage_of(transaction, "integration_request").size(transaction) == 10
 
 
 def whole_reads(connection: Connection) -> list[tuple[str, int]]:

@@ -41,8 +41,13 @@ class Pile:
     calls: int = 0
     at: dict[int, Callable[[Connection], object]] = field(default_factory=dict)
 
-    def size(self, connection: Connection) -> int:
-        return int(connection.execute(text("SELECT count(*) FROM pile WHERE NOT is_done")).scalar_one())
+    refused: Problem | None = None
+
+    def size(self, connection: Connection) -> int | Problem:
+        has_written = connection.execute(text("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")).scalar_one()
+        assert not has_written, "whoever waits for a row of the plan would wait for this count"
+        count = int(connection.execute(text("SELECT count(*) FROM pile WHERE NOT is_done")).scalar_one())
+        return self.refused or count
 
     def batch(self, connection: Connection, after: Any, limit: int) -> Batch:
         self.calls += 1
@@ -70,13 +75,13 @@ class Piles:
     stages: list[Pile] = field(default_factory=lambda: [Pile()])
     problems: list[Problem] = field(default_factory=list)
     time_box: timedelta = timedelta(minutes=1)
+    waits_for_disk: bool = True
 
     @property
     def kind(self) -> Kind:
         async def act(order: Order, resource: Maintenance) -> Outcome[Tally]:
-            return await resource.run(
-                order, lambda connection, _: Plan(self.stages, self.problems), time_box=self.time_box
-            )
+            plan = Plan(self.stages, self.problems, waits_for_disk=self.waits_for_disk)
+            return await resource.run(order, lambda connection, _: plan, time_box=self.time_box)
 
         return Kind(
             "test.mark", "maintenance", act, kind.load, kind.save, 60, opens=kind.opens,
@@ -234,3 +239,27 @@ def test_a_problem_fails_the_job_after_all_else_is_done(piles: Piles) -> None:
     assert (failed["state"], failed["error_code"], piles.marked()) == ("failed", "too_much", ROWS)
     assert failed["error_message"] == "policies: half of the table would go."
     assert trail(piles.db)[0]["security_alerts"] == ["too_much"]
+
+
+def test_a_stage_that_refuses_is_left_alone_and_the_others_are_done(piles: Piles) -> None:
+    piles.stages.insert(0, Pile("refused", refused=Problem("too_much", "All of it would go.")))
+    failed = piles.run()
+    assert (failed["state"], failed["error_code"]) == ("failed", "too_much")
+    assert [pile.calls for pile in piles.stages] == [0, 4]
+    assert failed["progress"]["total"] == ROWS
+
+
+@pytest.mark.parametrize(("waits", "expected"), [(True, "on"), (False, "off")])
+def test_batches_wait_for_the_disk_unless_their_plan_says_otherwise(
+    piles: Piles, database: DatabaseUrls, waits: bool, expected: str
+) -> None:
+    with psycopg.connect(database.owner_url, autocommit=True) as owner:
+        owner.execute(f"ALTER DATABASE {owner.info.dbname} SET synchronous_commit = 'on'".encode())  # tests have it off
+    seen: list[str] = []
+    piles.waits_for_disk = waits
+    for number in (1, 2):
+        piles.stages[0].at[number] = lambda connection: seen.append(
+            connection.execute(text("SHOW synchronous_commit")).scalar_one()
+        )
+    assert piles.run()["state"] == "done"
+    assert seen == [expected, expected]
