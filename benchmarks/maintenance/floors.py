@@ -14,14 +14,18 @@ from benchmarks.contenders import CHECKOUT
 _RETENTION = ("benchmarks.maintenance", "floor", "--rounds", "1", "--rows")
 
 FULL: dict[str, tuple[str, ...]] = {
+    "keys": ("tests.tasks.keys.speed", "--rows", "50000"),
     "masking": ("tests.tasks.masking.speed", "--rows", "20000"),
     "rating": ("tests.tasks.rating.speed", "--quotes", "20000", "--passes", "2"),
     "retention": (*_RETENTION, "100000"),
+    "tokens": ("tests.tasks.tokens.speed", "--rows", "100000"),
 }
 QUICK: dict[str, tuple[str, ...]] = {
+    "keys": ("tests.tasks.keys.speed", "--rows", "2000"),
     "masking": ("tests.tasks.masking.speed", "--rows", "1000"),
     "rating": ("tests.tasks.rating.speed", "--quotes", "1000", "--passes", "1", "--processes", "1"),
     "retention": (*_RETENTION, "5000"),
+    "tokens": ("tests.tasks.tokens.speed", "--rows", "5000", "--rounds", "1"),
 }
 
 
