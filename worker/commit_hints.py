@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from worker.hints import Hints
 
 HINTS_AT_ENQUEUE = 200
-"""With so many messages in the broker, enqueue sends no more: the dispatcher refills the window in fair order."""
-
-MESSAGES_A_BULK = 20
-"""Of one transaction's jobs of one kind, this many messages at most leave at once; the dispatcher has the rest."""
+"""With hints at so many jobs in the broker, enqueue sends no more: the dispatcher refills the window in fair order.
+Messages there stand in the order of their coming: ten thousand jobs of one tenant must not come before another's first.
+"""
 
 Hint = tuple[str, str, UUID]
 """Queue, kind and job."""
@@ -82,12 +81,13 @@ def send_hints(pending: Sequence[Hint]) -> None:
     if not pending or (broker_url := load_broker_url()) is None or (hints := _hints(broker_url)) is None:
         return
     for (queue, kind), jobs in groupby(sorted(pending), key=itemgetter(0, 1)):
-        depth = hints.depth(queue)
-        if depth is None or depth >= HINTS_AT_ENQUEUE:
+        if (depth := hints.depth(queue)) is None:
             continue
         ids = [job_id for _, _, job_id in jobs]
-        for start in range(0, min(len(ids), MESSAGES_A_BULK * hints.message_max), hints.message_max):
-            hints.send(queue, kind, ids[start : start + hints.message_max])
+        # Who has one job takes those in the broker for single ones too, who has many for full messages like his own.
+        room = HINTS_AT_ENQUEUE - depth * min(len(ids), hints.message_max)
+        for start in range(0, min(len(ids), room), hints.message_max):
+            hints.send(queue, kind, ids[start : min(start + hints.message_max, room)])
 
 
 @cache

@@ -43,6 +43,13 @@ class Rules:
     lowest_rate: float = 0.5
     """Calls a second below which no 429 presses the learnt rate."""
 
+    near_s: float = 0.5
+    """A tenant that has a turn at the account to come takes another one only within so many seconds. However many calls
+    of one tenant wait, the first one of another finds a turn soon."""
+
+    asks_again_s: float = 0.5
+    """A tenant that found all places taken and was not heard of for so long waits no more."""
+
     lease_margin_s: float = 5.0
     """How much longer than its call may take a process owns its place in flight, or its probe."""
 
@@ -65,6 +72,8 @@ class Visit:
     calls_in_flight: int | None
     timeout_s: float
     is_first: bool
+    tenant: str = "system"
+    """Tenants take turns where an account's limits don't have enough for all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,20 +30,42 @@ end
 # After what the visits have in common come id and patience of each. Answers for each {word, milliseconds to wait, now,
 # is it the probe}.
 ENTER = """
-local breaker, account, flights = KEYS[1], KEYS[2], KEYS[3]
+local breaker, account, flights, turns, waiting = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local is_first, configured, places = ARGV[1] == '1', number(ARGV[2]), number(ARGV[3])
 local lease_ms, window = tonumber(ARGV[4]), tonumber(ARGV[5])
 local doubles_ms, probing_ms = tonumber(ARGV[6]), tonumber(ARGV[7])
+local tenant, near, asks_again = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
 
 local b = redis.call('HMGET', breaker, 'open_until', 'probe_until')
 local open_until, probe_until = number(b[1]), number(b[2])
-local a = redis.call('HMGET', account, 'closed_until', 'next_free', 'learnt', 'learnt_at', 'parked', 'second', 'calls')
-local closed_until, next_free, parked = number(a[1]) or 0, number(a[2]) or 0, number(a[5]) or 0
+local a = redis.call('HMGET', account, 'closed_until', 'next_free', 'learnt', 'learnt_at', 'second', 'calls')
+local closed_until, next_free = number(a[1]) or 0, number(a[2]) or 0
 local rate = allowed_rate(configured, number(a[3]), number(a[4]), doubles_ms)
 local second = math.floor(now / 1000)
-local calls = number(a[6]) == second and number(a[7]) or 0
-local passed, begun, was_parked, is_limited = 0, 0, false, false
-if places then redis.call('ZREMRANGEBYSCORE', flights, '-inf', exact(now)) end
+local calls = number(a[5]) == second and number(a[6]) or 0
+local passed, begun = 0, 0
+-- How the tenant stands with the account's others; without limits and refusals nobody waits for a turn.
+local ahead, parked, served, noted = 0, 0, 0, {}
+if rate or places or closed_until > now then
+    local mine = redis.call('HMGET', turns, 'ahead:' .. tenant, 'parked:' .. tenant, 'served:' .. tenant)
+    ahead, parked, served = number(mine[1]) or 0, number(mine[2]) or 0, number(mine[3]) or 0
+end
+if places then
+    redis.call('ZREMRANGEBYSCORE', flights, '-inf', exact(now))
+    redis.call('ZREMRANGEBYSCORE', waiting, '-inf', exact(now))
+end
+
+-- Whoever waits for a place and has had none for a while comes before us. Among those who have had some lately places
+-- go to who asks first: to keep them free for each in turn would leave them empty half of the time.
+local function kept_for_others()
+    local kept, others_since = 0, math.min(served, now - near)
+    for _, other in ipairs(redis.call('ZRANGE', waiting, 0, -1)) do
+        if other ~= tenant and (number(redis.call('HGET', turns, 'served:' .. other)) or 0) < others_since then
+            kept = kept + 1
+        end
+    end
+    return kept
+end
 
 local function enter(id, patience)
     if open_until and now < open_until then return {'open', exact(open_until - now)} end
@@ -51,22 +73,29 @@ local function enter(id, patience)
         return {'open', exact(math.min(probe_until - now, probing_ms))}
     end
     local start = math.max(now, closed_until, rate and next_free or 0)
-    if start - now > patience then
+    if start - now > (ahead > now and math.min(patience, near) or patience) then
         -- Those who come back later get a moment each, in which they may ask again.
-        is_limited = true
         local moment = math.max(start, parked) + 1000 / (rate or 1000)
         if moment - now > 300000 then return {'limited', exact(math.max(start - now, 300000))} end
-        parked, was_parked = moment, true
+        parked, noted.parked = moment, exact(moment)
         return {'limited', exact(moment - now)}
     end
     local lease = lease_ms + start - now
     if places then
-        if redis.call('ZCARD', flights) >= places then return {'full', '0'} end
+        local left = places - redis.call('ZCARD', flights)
+        if left <= 0 or left <= kept_for_others() then
+            redis.call('ZADD', waiting, exact(now + asks_again), tenant)
+            redis.call('PEXPIRE', waiting, 60000)
+            return {'full', '0'}
+        end
         redis.call('ZADD', flights, exact(now + lease), id)
         redis.call('PEXPIRE', flights, math.ceil(lease) + 60000)
+        redis.call('ZREM', waiting, tenant)
+        served, noted.served = now, exact(now)
     end
     passed = passed + 1
     if rate then next_free = start + 1000 / rate end
+    if rate and start > now then ahead, noted.ahead = start, exact(start) end
     if open_until then
         probe_until = now + lease
         redis.call('HSET', breaker, 'probe', id, 'probe_until', exact(probe_until))
@@ -77,12 +106,15 @@ local function enter(id, patience)
 end
 
 local answers = {}
-for i = 8, #ARGV, 2 do answers[#answers + 1] = enter(ARGV[i], tonumber(ARGV[i + 1])) end
+for i = 11, #ARGV, 2 do answers[#answers + 1] = enter(ARGV[i], tonumber(ARGV[i + 1])) end
 
-if passed > 0 then redis.call('HSET', account, 'second', second, 'calls', calls + passed) end
-if passed > 0 and rate then redis.call('HSET', account, 'next_free', exact(next_free)) end
-if was_parked then redis.call('HSET', account, 'parked', exact(parked)) end
-if passed > 0 or is_limited then redis.call('PEXPIRE', account, 7200000) end
+if passed > 0 then
+    redis.call('HSET', account, 'second', second, 'calls', calls + passed)
+    if rate then redis.call('HSET', account, 'next_free', exact(next_free)) end
+    redis.call('PEXPIRE', account, 7200000)
+end
+for word, moment in pairs(noted) do redis.call('HSET', turns, word .. ':' .. tenant, moment) end
+if next(noted) then redis.call('PEXPIRE', turns, 600000) end
 if begun > 0 then
     redis.call('HINCRBY', breaker, 'begun:' .. math.floor(now * SLOTS / window), begun)
     redis.call('PEXPIRE', breaker, window * 2)

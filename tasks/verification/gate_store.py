@@ -145,13 +145,13 @@ class Gate:
         return Aftermath(open_for, held)
 
     def _entry_of(self, visit: Visit) -> _Subject:
-        rules, keys = self._rules, _keys(visit)[:3]
+        rules, keys = self._rules, [*_keys(visit)[:3], *_keys_of_turns(visit)]
         arguments = [
             *(int(visit.is_first), _or_empty(visit.calls_per_second), _or_empty(visit.calls_in_flight)),
             *(_ms(visit.timeout_s + rules.lease_margin_s), _ms(rules.window_s), _ms(rules.doubles_in_s)),
-            _ms(rules.probing_s),
+            *(_ms(rules.probing_s), visit.tenant, _ms(rules.near_s), _ms(rules.asks_again_s)),
         ]
-        watched = keys if visit.calls_in_flight is not None else keys[:2]  # without a limit none are counted
+        watched = keys[:3] if visit.calls_in_flight is not None else keys[:2]  # without a limit none are counted
         return _Subject(self._enter, keys, arguments, watched)
 
     def _exit_of(self, visit: Visit) -> _Subject:
@@ -252,6 +252,12 @@ def _keys(visit: Visit) -> list[str]:
         f"{scope}:flights:{visit.account}",
         f"{scope}:budget",
     ]
+
+
+def _keys_of_turns(visit: Visit) -> list[str]:
+    """Where the tenants of an account stand with each other."""
+    scope = f"verification:{{{visit.provider}}}"
+    return [f"{scope}:turns:{visit.account}", f"{scope}:waiting:{visit.account}"]
 
 
 def _or_empty(limit: float | None) -> float | str:

@@ -325,6 +325,7 @@ class _Run:
             account.max_calls_in_flight,
             account.timeout_s,
             is_first,
+            self._question.tenant,
         )
 
     def _called(self) -> dict[str, str | int]:

@@ -29,13 +29,16 @@ def sandbox() -> Iterator[SandboxServer]:
 def ask(settings: Settings, db: Database, sandbox: SandboxServer) -> Ask:
     """Enqueue verifications of `count` people, cycling through `licenses`; gives the jobs' ids."""
 
-    def ask(*licenses: str, count: int | None = None, timeout_s: int = 10, attempts: int = 3) -> list[UUID]:
+    def ask(
+        *licenses: str, count: int | None = None, timeout_s: int = 10, attempts: int = 3, tenant: str | None = None
+    ) -> list[UUID]:
         people = list(islice(cycle(BY_LICENSE[number] for number in licenses), count or len(licenses)))
         with db.transaction() as connection:
             configure_sandbox(connection, Keyring.of(settings), sandbox.url, timeout_s=timeout_s, attempts=attempts)
             drivers = add_drivers(connection, Keyring.of(settings), people)
             return [
-                enqueue_verification(connection, integration=INTEGRATION, driver_id=driver).job_id for driver in drivers
+                enqueue_verification(connection, integration=INTEGRATION, driver_id=driver, tenant=tenant).job_id
+                for driver in drivers
             ]
 
     return ask

@@ -143,6 +143,8 @@ class Engine:
         lane = await self._lane(kind)
         admitted = 0 if self.is_stopping else self.room.admit(len(ids))
         waiting, surplus = list(ids[:admitted]), list(ids[admitted:])
+        if len(ids) > 1:
+            self._on_room()  # of many jobs that were asked for at once, only the first are hinted at
         begun = 0
         while waiting:
             places = await self.room.take(len(waiting))

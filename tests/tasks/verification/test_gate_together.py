@@ -70,7 +70,7 @@ class Side:
         keys: list[Any] = await self.bench.redis.keys(f"verification:{{{self.visit.provider}}}*")
         for key in keys:
             name = key.decode().partition("}")[2]
-            if name.startswith(":flights"):
+            if name.startswith((":flights", ":waiting")):
                 taken: list[Any] = await self.bench.redis.zrange(key, 0, -1, withscores=True)
                 found[name] = {str(place): until for place, (_, until) in enumerate(taken)}
             else:

@@ -175,3 +175,15 @@ def test_a_database_that_went_away_between_a_bug_and_its_blame_kept_a_place_for_
     assert job(db, bad)["state"] == "ready"
     run(engine, [bad])
     assert job(db, bad)["error_code"] == "bug"
+
+
+def test_a_message_of_many_jobs_has_the_dispatcher_look_for_more_at_once(
+    engine: Engine, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a great bulk only the first jobs are hinted at. Idle workers began the others up to a second later."""
+    looks: list[None] = []
+    monkeypatch.setattr(engine, "_on_room", lambda: looks.append(None))
+    engine.begin(TEST_KIND, ask(db, do="hang"))
+    assert len(looks) == 0
+    engine.begin(TEST_KIND, ask(db, 2, do="hang"))
+    assert len(looks) == 1
