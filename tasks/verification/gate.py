@@ -72,8 +72,6 @@ class Visit:
     calls_in_flight: int | None
     timeout_s: float
     is_first: bool
-    tenant: str = "system"
-    """Tenants take turns where an account's limits don't have enough for all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,14 +27,14 @@ local function allowed_rate(configured, learnt, learnt_at, doubles_ms)
 end
 """
 
-# After what the visits have in common come id and patience of each. Answers for each {word, milliseconds to wait, now,
-# is it the probe}.
+# After what the visits have in common come id, patience and tenant of each. Answers for each {word, milliseconds to
+# wait, now, is it the probe}.
 ENTER = """
 local breaker, account, flights, turns, waiting = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local is_first, configured, places = ARGV[1] == '1', number(ARGV[2]), number(ARGV[3])
 local lease_ms, window = tonumber(ARGV[4]), tonumber(ARGV[5])
 local doubles_ms, probing_ms = tonumber(ARGV[6]), tonumber(ARGV[7])
-local tenant, near, asks_again = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
+local near, asks_again = tonumber(ARGV[8]), tonumber(ARGV[9])
 
 local b = redis.call('HMGET', breaker, 'open_until', 'probe_until')
 local open_until, probe_until = number(b[1]), number(b[2])
@@ -43,59 +43,63 @@ local closed_until, next_free = number(a[1]) or 0, number(a[2]) or 0
 local rate = allowed_rate(configured, number(a[3]), number(a[4]), doubles_ms)
 local second = math.floor(now / 1000)
 local calls = number(a[5]) == second and number(a[6]) or 0
-local passed, begun = 0, 0
--- How the tenant stands with the account's others; without limits and refusals nobody waits for a turn.
-local ahead, parked, served, noted = 0, 0, 0, {}
-if rate or places or closed_until > now then
-    local mine = redis.call('HMGET', turns, 'ahead:' .. tenant, 'parked:' .. tenant, 'served:' .. tenant)
-    ahead, parked, served = number(mine[1]) or 0, number(mine[2]) or 0, number(mine[3]) or 0
-end
+local passed, begun, tenants = 0, 0, {}
 if places then
     redis.call('ZREMRANGEBYSCORE', flights, '-inf', exact(now))
     redis.call('ZREMRANGEBYSCORE', waiting, '-inf', exact(now))
 end
 
--- Whoever waits for a place and has had none for a while comes before us. Among those who have had some lately places
--- go to who asks first: to keep them free for each in turn would leave them empty half of the time.
-local function kept_for_others()
-    local kept, others_since = 0, math.min(served, now - near)
-    for _, other in ipairs(redis.call('ZRANGE', waiting, 0, -1)) do
-        if other ~= tenant and (number(redis.call('HGET', turns, 'served:' .. other)) or 0) < others_since then
-            kept = kept + 1
-        end
+-- A tenant's last turn, the moment until which its calls were told to come back later, and its last place.
+local function standing(tenant)
+    local found = tenants[tenant]
+    if not found then
+        local t = redis.call('HMGET', turns, 'turn:' .. tenant, 'parked:' .. tenant, 'place:' .. tenant)
+        found = {turn = number(t[1]) or 0, parked = number(t[2]) or 0, place = number(t[3]) or 0}
+        tenants[tenant] = found
     end
-    return kept
+    return found
 end
 
-local function enter(id, patience)
+-- Whoever waits for a place and has had none for a while comes before the others. Among those who have had some lately
+-- places go to who asks first: to keep them free for each in turn would leave them empty half of the time.
+local function places_left(tenant, mine)
+    local left = places - redis.call('ZCARD', flights)
+    if left <= 0 then return left end
+    for _, other in ipairs(redis.call('ZRANGE', waiting, 0, -1)) do
+        if other ~= tenant and standing(other).place < math.min(mine.place, now - near) then left = left - 1 end
+    end
+    return left
+end
+
+local function enter(id, patience, tenant)
     if open_until and now < open_until then return {'open', exact(open_until - now)} end
     if open_until and probe_until and now < probe_until then
         return {'open', exact(math.min(probe_until - now, probing_ms))}
     end
     local start = math.max(now, closed_until, rate and next_free or 0)
-    if start - now > (ahead > now and math.min(patience, near) or patience) then
+    local mine = (places or start > now) and standing(tenant)
+    if start > now and start - now > (mine.turn > now and math.min(patience, near) or patience) then
         -- Those who come back later get a moment each, in which they may ask again.
-        local moment = math.max(start, parked) + 1000 / (rate or 1000)
+        local moment = math.max(start, mine.parked) + 1000 / (rate or 1000)
         if moment - now > 300000 then return {'limited', exact(math.max(start - now, 300000))} end
-        parked, noted.parked = moment, exact(moment)
+        mine.parked, mine.is_changed = moment, true
         return {'limited', exact(moment - now)}
     end
     local lease = lease_ms + start - now
     if places then
-        local left = places - redis.call('ZCARD', flights)
-        if left <= 0 or left <= kept_for_others() then
+        if places_left(tenant, mine) <= 0 then
             redis.call('ZADD', waiting, exact(now + asks_again), tenant)
             redis.call('PEXPIRE', waiting, 60000)
             return {'full', '0'}
         end
+        redis.call('ZREM', waiting, tenant)
         redis.call('ZADD', flights, exact(now + lease), id)
         redis.call('PEXPIRE', flights, math.ceil(lease) + 60000)
-        redis.call('ZREM', waiting, tenant)
-        served, noted.served = now, exact(now)
+        mine.place, mine.is_changed = now, true
     end
+    if start > now then mine.turn, mine.is_changed = start, true end
     passed = passed + 1
     if rate then next_free = start + 1000 / rate end
-    if rate and start > now then ahead, noted.ahead = start, exact(start) end
     if open_until then
         probe_until = now + lease
         redis.call('HSET', breaker, 'probe', id, 'probe_until', exact(probe_until))
@@ -106,15 +110,18 @@ local function enter(id, patience)
 end
 
 local answers = {}
-for i = 11, #ARGV, 2 do answers[#answers + 1] = enter(ARGV[i], tonumber(ARGV[i + 1])) end
+for i = 10, #ARGV, 3 do answers[#answers + 1] = enter(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]) end
 
-if passed > 0 then
-    redis.call('HSET', account, 'second', second, 'calls', calls + passed)
-    if rate then redis.call('HSET', account, 'next_free', exact(next_free)) end
-    redis.call('PEXPIRE', account, 7200000)
+for tenant, now_at in pairs(tenants) do
+    if now_at.is_changed then
+        redis.call('HSET', turns, 'turn:' .. tenant, exact(now_at.turn), 'parked:' .. tenant, exact(now_at.parked),
+            'place:' .. tenant, exact(now_at.place))
+        redis.call('PEXPIRE', turns, 600000)
+    end
 end
-for word, moment in pairs(noted) do redis.call('HSET', turns, word .. ':' .. tenant, moment) end
-if next(noted) then redis.call('PEXPIRE', turns, 600000) end
+if passed > 0 then redis.call('HSET', account, 'second', second, 'calls', calls + passed) end
+if passed > 0 and rate then redis.call('HSET', account, 'next_free', exact(next_free)) end
+if passed > 0 then redis.call('PEXPIRE', account, 7200000) end
 if begun > 0 then
     redis.call('HINCRBY', breaker, 'begun:' .. math.floor(now * SLOTS / window), begun)
     redis.call('PEXPIRE', breaker, window * 2)

@@ -94,13 +94,16 @@ class Gate:
         self._away_until = 0.0
         self._blind_calls = 0
 
-    async def enter(self, visit: Visit, patience_s: float) -> Pass | Closed:
-        """Wait for leave to call, `patience_s` at the most; or hear when to ask again."""
+    async def enter(self, visit: Visit, patience_s: float, tenant: str = "system") -> Pass | Closed:
+        """Wait for leave to call, `patience_s` at the most; or hear when to ask again.
+
+        Where the account's limits don't have enough for all, a `tenant` with many calls leaves turns to the others.
+        """
         pass_id = next(self._ids)
         patient_until = _now() + patience_s
         while True:
             patience_ms = max(0.0, patient_until - _now()) * 1000
-            said = await self._ask(_Question(self._entry(visit), [pass_id, patience_ms]))
+            said = await self._ask(_Question(self._entry(visit), [pass_id, patience_ms, tenant]))
             if said is None:
                 return await self._enter_alone(visit, pass_id, patient_until)
             word, wait_s = said[0], float(said[1]) / 1000
@@ -145,14 +148,14 @@ class Gate:
         return Aftermath(open_for, held)
 
     def _entry_of(self, visit: Visit) -> _Subject:
-        rules, keys = self._rules, [*_keys(visit)[:3], *_keys_of_turns(visit)]
+        rules, keys = self._rules, _keys(visit)[:3]
         arguments = [
             *(int(visit.is_first), _or_empty(visit.calls_per_second), _or_empty(visit.calls_in_flight)),
             *(_ms(visit.timeout_s + rules.lease_margin_s), _ms(rules.window_s), _ms(rules.doubles_in_s)),
-            *(_ms(rules.probing_s), visit.tenant, _ms(rules.near_s), _ms(rules.asks_again_s)),
+            *(_ms(rules.probing_s), _ms(rules.near_s), _ms(rules.asks_again_s)),
         ]
-        watched = keys[:3] if visit.calls_in_flight is not None else keys[:2]  # without a limit none are counted
-        return _Subject(self._enter, keys, arguments, watched)
+        watched = keys if visit.calls_in_flight is not None else keys[:2]  # without a limit none are counted
+        return _Subject(self._enter, [*keys, *_keys_of_tenants(visit)], arguments, watched)
 
     def _exit_of(self, visit: Visit) -> _Subject:
         rules = self._rules
@@ -254,8 +257,8 @@ def _keys(visit: Visit) -> list[str]:
     ]
 
 
-def _keys_of_turns(visit: Visit) -> list[str]:
-    """Where the tenants of an account stand with each other."""
+def _keys_of_tenants(visit: Visit) -> list[str]:
+    """Where those who use an account stand with each other."""
     scope = f"verification:{{{visit.provider}}}"
     return [f"{scope}:turns:{visit.account}", f"{scope}:waiting:{visit.account}"]
 

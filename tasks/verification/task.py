@@ -167,7 +167,8 @@ class _Run:
         account, gate = self._question.account, self._provider.gate
         visit = self._visit(is_first=progress.retries == 0)
         began = self._elapsed_s()
-        leave = await gate.enter(visit, backoff.patience_s(self.left_s(), account.timeout_s))
+        patience_s = backoff.patience_s(self.left_s(), account.timeout_s)
+        leave = await gate.enter(visit, patience_s, self._question.tenant)
         self._provider.metrics.took(KIND, "limit", self._elapsed_s() - began)
         if isinstance(leave, Closed):
             raise _NotNow(leave)
@@ -325,7 +326,6 @@ class _Run:
             account.max_calls_in_flight,
             account.timeout_s,
             is_first,
-            self._question.tenant,
         )
 
     def _called(self) -> dict[str, str | int]:

@@ -38,11 +38,11 @@ class Bench:
         self.now_s = now_s
         await self.redis.set("test:clock", f"{START_MS + now_s * 1000:.3f}")
 
-    async def enter(self, visit: Visit = VISIT) -> Pass | Closed:
-        return await self.gate.enter(visit, patience_s=0.0)
+    async def enter(self, visit: Visit = VISIT, tenant: str = "system") -> Pass | Closed:
+        return await self.gate.enter(visit, 0.0, tenant)
 
-    async def passed(self, visit: Visit = VISIT) -> Pass:
-        leave = await self.enter(visit)
+    async def passed(self, visit: Visit = VISIT, tenant: str = "system") -> Pass:
+        leave = await self.enter(visit, tenant)
         assert isinstance(leave, Pass), leave
         return leave
 
@@ -310,20 +310,16 @@ def test_a_refusal_of_one_request_closes_nothing(redis_url: str) -> None:
     on_a_bench(redis_url, story)
 
 
-OTHER = "another tenant"
-
-
 def test_a_flood_of_one_tenant_leaves_the_next_turn_to_anothers_first_call(redis_url: str) -> None:
     async def story(opened: Bench) -> None:
-        many = replace(VISIT, calls_per_second=10.0, tenant="many")
-        few = replace(many, tenant=OTHER)
-        said = await asyncio.gather(*(opened.gate.enter(many, 2.0) for _ in range(100)))
+        visit = replace(VISIT, calls_per_second=10.0)
+        said = await asyncio.gather(*(opened.gate.enter(visit, 2.0, "many") for _ in range(100)))
         turns = sum(isinstance(leave, Pass) for leave in said)
         assert turns == 1 + 10 * RULES.near_s, "one at once, the others soon"
-        assert isinstance(await opened.gate.enter(few, 2.0), Pass)
+        assert isinstance(await opened.gate.enter(visit, 2.0, "few"), Pass)
         assert await next_free_s(opened) == pytest.approx((turns + 1) / 10)
         # The others of the flood have nine seconds of moments before them, which are no matter to anybody else.
-        later = await opened.enter(few)
+        later = await opened.enter(visit, "few")
         assert isinstance(later, Closed)
         assert later.wait_s < RULES.near_s + 0.4
 
@@ -332,32 +328,31 @@ def test_a_flood_of_one_tenant_leaves_the_next_turn_to_anothers_first_call(redis
 
 def test_a_place_is_kept_for_who_has_waited_and_had_none(redis_url: str) -> None:
     async def story(opened: Bench) -> None:
-        many = replace(VISIT, calls_in_flight=2, tenant="many")
-        few = replace(many, tenant=OTHER)
-        held = [await opened.passed(many) for _ in range(2)]
+        visit = replace(VISIT, calls_in_flight=2)
+        held = [await opened.passed(visit, "many") for _ in range(2)]
         await opened.at(1.0)
-        assert isinstance(await opened.enter(few), Closed)
-        assert isinstance(await opened.enter(many), Closed)
-        await opened.leave(held[0], Ending.ANSWERED, many)
-        assert isinstance(await opened.enter(many), Closed), "it is the other's"
-        held[0] = await opened.passed(few)
-        assert isinstance(await opened.enter(few), Closed)
-        await opened.leave(held[1], Ending.ANSWERED, many)
-        await opened.passed(many)  # both have had one lately: who asks first has the next
+        assert isinstance(await opened.enter(visit, "few"), Closed)
+        assert isinstance(await opened.enter(visit, "many"), Closed)
+        await opened.leave(held[0], Ending.ANSWERED, visit)
+        assert isinstance(await opened.enter(visit, "many"), Closed), "it is the other's"
+        held[0] = await opened.passed(visit, "few")
+        assert isinstance(await opened.enter(visit, "few"), Closed)
+        await opened.leave(held[1], Ending.ANSWERED, visit)
+        await opened.passed(visit, "many")  # both have had one lately: who asks first has the next
 
     on_a_bench(redis_url, story)
 
 
 def test_a_place_is_not_kept_for_who_has_gone(redis_url: str) -> None:
     async def story(opened: Bench) -> None:
-        many = replace(VISIT, calls_in_flight=1, tenant="many")
-        held = await opened.passed(many)
+        visit = replace(VISIT, calls_in_flight=1)
+        held = await opened.passed(visit, "many")
         await opened.at(1.0)
-        assert isinstance(await opened.enter(replace(many, tenant=OTHER)), Closed)
-        await opened.leave(held, Ending.ANSWERED, many)
-        assert isinstance(await opened.enter(many), Closed)
+        assert isinstance(await opened.enter(visit, "few"), Closed)
+        await opened.leave(held, Ending.ANSWERED, visit)
+        assert isinstance(await opened.enter(visit, "many"), Closed)
         await opened.at(1.0 + RULES.asks_again_s)
-        await opened.passed(many)
+        await opened.passed(visit, "many")
 
     on_a_bench(redis_url, story)
 

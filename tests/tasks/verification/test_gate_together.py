@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from tasks.verification.gate import Aftermath, Closed, Ending, Pass, Visit
 from tests.tasks.verification.test_gate_store import MILLISECOND, VISIT, Bench, on_a_bench, open_breaker
 
-PATIENCES = st.sampled_from([0.0, 0.02])
+PATIENCES = st.tuples(st.sampled_from([0.0, 0.02]), st.sampled_from(["many", "many", "few"]))
+"""Of the visits of some tenants."""
+
 ENDINGS = st.sampled_from([*Ending, Ending.ANSWERED, Ending.FAILED, Ending.FAILED])
 
 
@@ -23,7 +25,7 @@ class Step:
 
     gap_s: float
     endings: list[tuple[Ending, bool]]
-    patiences: list[float]
+    patiences: list[tuple[float, str]]
 
 
 STEPS = st.lists(
@@ -59,8 +61,8 @@ class Side:
             ]
         )
 
-    async def enter(self, patiences: list[float]) -> list[Pass | Closed]:
-        said = await self.all([self.bench.gate.enter(self.visit, patience_s) for patience_s in patiences])
+    async def enter(self, patiences: list[tuple[float, str]]) -> list[Pass | Closed]:
+        said = await self.all([self.bench.gate.enter(self.visit, *patience) for patience in patiences])
         self.inside += [leave for leave in said if isinstance(leave, Pass)]
         return said
 
