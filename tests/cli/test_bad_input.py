@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.here import run_here
 from tests.cli.processes import clean_environment, run_worker
 from tests.conftest import DatabaseUrls, environment_of, settings_for
 from worker.dev.embedded import EmbeddedServers
@@ -22,7 +23,7 @@ def complaint(answer: subprocess.CompletedProcess[str]) -> str:
 
 @pytest.mark.parametrize("command", [["migrate"], ["seed"], ["api"]])
 def test_missing_settings_are_all_named(command: list[str], tmp_path: Path) -> None:
-    said = complaint(run_worker(*command, cwd=tmp_path, environment=clean_environment()))
+    said = complaint(run_here(*command, cwd=tmp_path, environment=clean_environment()))
     for name in ("DATABASE_URL", "REDIS_URL", "ENCRYPTION_KEYS", "BLIND_INDEX_KEY", "worker up"):
         assert name in said
 
@@ -56,7 +57,7 @@ def test_a_database_that_is_away_is_said_without_its_password(settings: Settings
         "MIGRATION_DATABASE_URL": "postgresql://owner:geheim@127.0.0.1:1/worker",
     }
     for command in (["migrate"], ["seed"], ["enqueue", "verification", "--integration", "X", "--driver", "1"]):
-        said = complaint(run_worker(*command, cwd=tmp_path, environment=environment))
+        said = complaint(run_here(*command, cwd=tmp_path, environment=environment))
         assert "the database does not answer" in said
         assert "geheim" not in said
 
@@ -66,19 +67,19 @@ def test_a_database_without_tables_is_sent_to_migrate(
 ) -> None:
     environment = environment_of(settings_for(fresh_database, servers.redis_url), tmp_path)
     for command in (["seed"], ["enqueue", "verification", "--integration", "X", "--driver", "1"]):
-        assert "run `worker migrate` first" in complaint(run_worker(*command, cwd=tmp_path, environment=environment))
+        assert "run `worker migrate` first" in complaint(run_here(*command, cwd=tmp_path, environment=environment))
 
 
 def test_what_cannot_be_enqueued_is_named(settings: Settings, tmp_path: Path) -> None:
     environment = environment_of(settings, tmp_path)
     ask = ("enqueue", "verification", "--integration")
-    answer = run_worker(*ask, "NO_SUCH_API", "--driver", "1", cwd=tmp_path, environment=environment)
+    answer = run_here(*ask, "NO_SUCH_API", "--driver", "1", cwd=tmp_path, environment=environment)
     assert "NO_SUCH_API" in complaint(answer)
-    answer = run_worker(
+    answer = run_here(
         *ask, "DCS_HOUSEHOLD_DRIVERS", "--driver", "1", "--deadline", "soon", cwd=tmp_path, environment=environment
     )
     assert "'soon' is not a length of time" in complaint(answer)
-    answer = run_worker("seed", "--sandbox-url", "gopher://x", cwd=tmp_path, environment=environment)
+    answer = run_here("seed", "--sandbox-url", "gopher://x", cwd=tmp_path, environment=environment)
     assert "'gopher://x' is not a URL" in complaint(answer)
 
 

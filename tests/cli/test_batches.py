@@ -4,8 +4,8 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
+from tests.cli.here import run_here
 from tests.cli.operator import read, refused, said
-from tests.cli.processes import run_worker
 from tests.conftest import environment_of
 from tests.worker.asking import ask_many
 from worker.batch import enqueue_batch
@@ -14,7 +14,7 @@ from worker.settings import Settings
 
 
 def test_a_batch_is_listed_shown_explained_and_cancelled(settings: Settings, db: Database, tmp_path: Path) -> None:
-    worker = partial(run_worker, cwd=tmp_path, environment=environment_of(settings, tmp_path))
+    worker = partial(run_here, cwd=tmp_path, environment=environment_of(settings, tmp_path))
     with db.transaction() as connection:
         first, second = (ask_many(connection, size) for size in (3, 2))
         batch_id = str(enqueue_batch(connection, [first, second], name="household", tenant="t1").batch_id)

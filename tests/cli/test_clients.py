@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import Connection, create_mock_engine, text
 
+from tests.cli.here import run_here
 from tests.cli.operator import Worker, read, refused, said
-from tests.cli.processes import run_worker
 from tests.conftest import environment_of
 from worker.api import clients as rows
 from worker.api import tokens
@@ -24,7 +24,7 @@ MAY = ("--scope", "jobs:read", "--tenant", "T1")
 
 @pytest.fixture
 def clients(settings: Settings, tmp_path: Path) -> Worker:
-    return partial(run_worker, "clients", cwd=tmp_path, environment=environment_of(settings, tmp_path))
+    return partial(run_here, "clients", cwd=tmp_path, environment=environment_of(settings, tmp_path))
 
 
 def test_a_client_is_made_listed_and_disabled(clients: Worker, db: Database) -> None:

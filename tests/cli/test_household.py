@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
+from tests.cli.here import run_here
 from tests.cli.operator import Worker, read, refused, said
-from tests.cli.processes import run_worker
 from tests.conftest import environment_of
 from worker.crypto import Keyring
 from worker.database import Database
@@ -21,7 +21,7 @@ NINA, TOM = uuid4(), uuid4()
 
 @pytest.fixture
 def household(settings: Settings, tmp_path: Path) -> Worker:
-    return partial(run_worker, "household", cwd=tmp_path, environment=environment_of(settings, tmp_path))
+    return partial(run_here, "household", cwd=tmp_path, environment=environment_of(settings, tmp_path))
 
 
 @pytest.fixture

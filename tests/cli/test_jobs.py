@@ -10,8 +10,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
+from tests.cli.here import run_here
 from tests.cli.operator import Worker, insert, read, refused, said
-from tests.cli.processes import COMMAND, run_worker
+from tests.cli.processes import COMMAND
 from tests.conftest import environment_of
 from worker.crypto import Keyring
 from worker.database import Database
@@ -28,7 +29,7 @@ NOW = datetime.now(UTC)
 @pytest.fixture
 def jobs(settings: Settings, tmp_path: Path) -> Worker:
     environment = environment_of(settings, tmp_path) | {"COLUMNS": "100"}
-    return partial(run_worker, "jobs", cwd=tmp_path, environment=environment)
+    return partial(run_here, "jobs", cwd=tmp_path, environment=environment)
 
 
 def state(db: Database, job_id: str) -> str:

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from models.users import SYSTEM_USER_ID
+from tests.cli.here import run_here
 from tests.cli.operator import Worker, read, refused, said
-from tests.cli.processes import run_worker
 from tests.conftest import environment_of
 from tests.worker.integration_rows import add_producer, add_user, grant, integration
 from worker.configuration import configurations
@@ -26,7 +26,7 @@ CITY = "driver_data.address_info.current_address.city"
 
 @pytest.fixture
 def worker(settings: Settings, tmp_path: Path) -> Worker:
-    return partial(run_worker, cwd=tmp_path, environment=environment_of(settings, tmp_path))
+    return partial(run_here, cwd=tmp_path, environment=environment_of(settings, tmp_path))
 
 
 def test_a_mapping_s_life(worker: Worker, db: Database) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from tests.cli.here import run_here
 from tests.cli.operator import Worker, insert, read, refused, said
-from tests.cli.processes import run_worker
 from tests.conftest import environment_of
 from worker.database import Database
 from worker.settings import Settings
@@ -19,7 +19,7 @@ NOW = datetime.now(UTC)
 
 @pytest.fixture
 def queues(settings: Settings, tmp_path: Path) -> Worker:
-    return partial(run_worker, "queues", cwd=tmp_path, environment=environment_of(settings, tmp_path))
+    return partial(run_here, "queues", cwd=tmp_path, environment=environment_of(settings, tmp_path))
 
 
 def test_the_status_counts_what_waits_runs_and_is_held_and_who_listens(queues: Worker, db: Database) -> None:

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from tests.cli.here import run_here
 from tests.cli.operator import Worker, read, refused, said
-from tests.cli.processes import run_worker
 from tests.conftest import DatabaseUrls, environment_of
 from tests.tasks.rating.saved import add_quote, file_plan, file_rates, forget_jobs, jobs, quote_of, run_all
 from worker.crypto import Keyring
@@ -23,7 +23,7 @@ from worker.settings import Settings
 
 @pytest.fixture
 def worker(settings: Settings, tmp_path: Path) -> Worker:
-    return partial(run_worker, cwd=tmp_path, environment=environment_of(settings, tmp_path))
+    return partial(run_here, cwd=tmp_path, environment=environment_of(settings, tmp_path))
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
+from tests.cli.here import run_here
 from tests.cli.operator import Worker, insert, read, refused, said
-from tests.cli.processes import run_worker
 from tests.conftest import environment_of
 from worker.database import Database
 from worker.settings import Settings
@@ -21,7 +21,7 @@ ENTRY = "partitions.ensure"
 
 @pytest.fixture
 def schedule(settings: Settings, tmp_path: Path) -> Worker:
-    return partial(run_worker, "schedule", cwd=tmp_path, environment=environment_of(settings, tmp_path))
+    return partial(run_here, "schedule", cwd=tmp_path, environment=environment_of(settings, tmp_path))
 
 
 def entry(answer: Any) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def test_a_night_s_report_fits_a_narrow_terminal(settings: Settings, db: Databas
             text("INSERT INTO schedule_entry (name, decided_until) VALUES (:name, now())"), {"name": ENTRY}
         )
     printed = said(
-        run_worker("schedule", cwd=tmp_path, environment={**environment_of(settings, tmp_path), "COLUMNS": "80"})
+        run_here("schedule", cwd=tmp_path, environment={**environment_of(settings, tmp_path), "COLUMNS": "80"})
     ).splitlines()
     report = [line for line in printed if line.startswith(f"{ENTRY}: ")]
     assert max(len(line) for line in printed if line not in report) <= 80

@@ -5,6 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tests.cli.here import run_here
 from tests.cli.processes import run_worker
 from tests.conftest import DatabaseUrls, environment_of, settings_for
 from worker.crypto import Keyring, Place
@@ -40,11 +41,11 @@ def test_migrating_and_seeding_twice_changes_nothing(
     database = Database(settings)
     try:
         states = []
-        for said in ("went from nothing to revision", "is at revision"):
-            answer = run_worker("migrate", cwd=tmp_path, environment=environment)
+        for run, said in ((run_worker, "went from nothing to revision"), (run_here, "is at revision")):
+            answer = run("migrate", cwd=tmp_path, environment=environment)
             assert answer.returncode == 0, answer.stderr
             assert said in answer.stdout
-            answer = run_worker("seed", cwd=tmp_path, environment=environment)
+            answer = run("seed", cwd=tmp_path, environment=environment)
             assert answer.returncode == 0, answer.stderr
             states.append(rows(database))
         assert "Nothing to add" in answer.stdout
@@ -55,7 +56,7 @@ def test_migrating_and_seeding_twice_changes_nothing(
 
 
 def test_seeded_secrets_decrypt_in_their_own_rows_only(settings: Settings, db: Database, tmp_path: Path) -> None:
-    run_worker("seed", cwd=tmp_path, environment=environment_of(settings, tmp_path)).check_returncode()
+    run_here("seed", cwd=tmp_path, environment=environment_of(settings, tmp_path)).check_returncode()
     keyring, seeded = keyring_of(settings), rows(db)
     for configuration in seeded["integration_configuration"]:
         secret = configuration["auth_config"]["client_secret"]["$enc"]
@@ -77,7 +78,7 @@ def test_seeded_secrets_decrypt_in_their_own_rows_only(settings: Settings, db: D
 def test_seeding_with_another_url_moves_the_configuration(settings: Settings, db: Database, tmp_path: Path) -> None:
     environment = environment_of(settings, tmp_path)
     for url in ("http://127.0.0.1:8081", "http://127.0.0.1:9090/"):
-        run_worker("seed", "--sandbox-url", url, cwd=tmp_path, environment=environment).check_returncode()
+        run_here("seed", "--sandbox-url", url, cwd=tmp_path, environment=environment).check_returncode()
     configurations = rows(db)["integration_configuration"]
     assert {configuration["endpoint_url"] for configuration in configurations} == {
         f"http://127.0.0.1:9090/{path}"

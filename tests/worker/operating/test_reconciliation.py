@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from tasks.reconciliation.task import account, open_database
+from tests.cli.here import run_here
 from tests.cli.operator import Worker, read, said
-from tests.cli.processes import run_worker
 from tests.conftest import DatabaseUrls, environment_of
 from tests.tasks.verification.test_sharing import Platform, platform
 from tests.tasks.verification.test_store import answered
@@ -220,7 +220,7 @@ def test_the_scheduled_job_fails_with_what_it_found(busy: Platform, settings: Se
 @pytest.fixture
 def worker(settings: Settings, tmp_path: Path) -> Worker:
     environment = environment_of(settings, tmp_path) | {"COLUMNS": "160"}
-    return partial(run_worker, cwd=tmp_path, environment=environment)
+    return partial(run_here, cwd=tmp_path, environment=environment)
 
 
 def test_the_command_says_so_and_ends_with_one(busy: Platform, worker: Worker) -> None:
