@@ -13,7 +13,7 @@ STALE := $(shell [ -x $(BIN)/python ] && [ "$$(cat .venv/.ready 2>/dev/null)" = 
 
 # What a developer's shell says to uv, pip and Python about other projects must not leak into this one. Settings
 # about reaching the network stay.
-unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV PIP_TARGET PIP_PREFIX PIP_REQUIRE_HASHES
+unexport PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE VIRTUAL_ENV PIP_TARGET PIP_PREFIX PIP_REQUIRE_HASHES
 unexport $(filter-out UV_CACHE_DIR UV_HTTP% UV_NATIVE_TLS UV_SYSTEM_CERTS UV_INSECURE_HOST,$(filter UV_%,$(.VARIABLES)))
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -38,11 +38,11 @@ up: setup
 
 # Tests that kill processes or start the whole system come last, by themselves: mostly they wait, so more run at once.
 test: lint
-	$(BIN)/python -m pytest --numprocesses 2 -m "not (kills or end_to_end)"
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not (kills or end_to_end)"
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile -m "kills or end_to_end"
 
 check: lint
-	$(BIN)/python -m pytest --numprocesses 2 -m "not (servers or kills or end_to_end)"
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not (servers or kills or end_to_end)"
 
 lint: setup
 	$(BIN)/python -m ruff check .

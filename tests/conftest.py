@@ -98,7 +98,7 @@ def servers() -> Iterator[EmbeddedServers]:
 @pytest.fixture
 def fresh_database(servers: EmbeddedServers) -> Iterator[DatabaseUrls]:
     """An empty database, owned by the migrating role."""
-    yield from database_from(servers, "template0")
+    yield from database_from(servers, EMPTY)
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def database(servers: EmbeddedServers, template: str) -> Iterator[DatabaseUrls]:
 @pytest.fixture(scope="session")
 def template(servers: EmbeddedServers) -> Iterator[str]:
     """Name of a migrated database that is cloned for each test."""
-    for urls in database_from(servers, "template0"):
+    for urls in database_from(servers, EMPTY):
         migrate(urls)
         yield urls.name
 
@@ -177,6 +177,7 @@ def migrate(urls: DatabaseUrls, revision: str = "head") -> None:
         connection.commit()
 
 
+EMPTY = "template0"
 _cloning = threading.Lock()
 
 
@@ -187,10 +188,11 @@ def database_from(servers: EmbeddedServers, template: str) -> Iterator[DatabaseU
     with _cloning, psycopg.connect(servers.admin_database_url, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name} OWNER {owner} TEMPLATE {template} STRATEGY file_copy")
         admin.execute(f"GRANT CONNECT ON DATABASE {name} TO {app}")
-    with psycopg.connect(f"{servers.admin_database_url.rsplit('/', 1)[0]}/{name}", autocommit=True) as inside:
-        inside.execute(f"ALTER SCHEMA public OWNER TO {owner}")
-        inside.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
-        inside.execute(f"GRANT USAGE ON SCHEMA public TO {app}")
+    if template == EMPTY:  # a copy of one of ours has it already
+        with psycopg.connect(_to(servers.admin_database_url, name), autocommit=True) as inside:
+            inside.execute(f"ALTER SCHEMA public OWNER TO {owner}")
+            inside.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+            inside.execute(f"GRANT USAGE ON SCHEMA public TO {app}")
     yield DatabaseUrls(name, _to(servers.migration_database_url, name), _to(servers.database_url, name))
     with psycopg.connect(servers.admin_database_url, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")

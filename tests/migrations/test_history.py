@@ -50,8 +50,9 @@ def test_down_and_up_again_leaves_the_same_catalogue(database: DatabaseUrls) -> 
 
 def test_each_step_can_be_taken_back_alone(fresh_database: DatabaseUrls) -> None:
     chain = list(ScriptDirectory.from_config(configured()).walk_revisions())[::-1]
+    after = catalogue_of(fresh_database)
     for step in chain:
-        before = catalogue_of(fresh_database)
+        before = after
         migrate(fresh_database, step.revision)
         after = catalogue_of(fresh_database)
         assert after != before
