@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, text
 
 from worker.audit import Deed, audit_all
@@ -18,7 +19,8 @@ def plan(_connection: Connection, _order: Order) -> Plan:
 class OAuth2Tokens:
     """Refresh tokens, access tokens and codes: an event when they expire, and later they leave.
 
-    Each batch is one call of `cleanup_expired_oauth2_tokens`, which takes so many of each and finds its place itself.
+    Each batch is one call of `clean_oauth2_tokens`, which takes so many of each and says where the next one begins;
+    `cleanup_expired_oauth2_tokens` is a single call of it from the beginning.
     """
 
     name: str = "oauth2_tokens"
@@ -28,18 +30,13 @@ class OAuth2Tokens:
         return int(connection.execute(_EXPIRED_TOKENS).scalar_one())
 
     def batch(self, connection: Connection, after: Any, limit: int) -> Batch:
-        before = connection.execute(_EVENTS).scalar_one()
-        changed = int(connection.execute(_CLEAN_UP, {"limit": limit}).scalar_one())
-        if changed == 0:
-            return Batch(0)
-        expired = int(connection.execute(_EVENTS).scalar_one() - before)
-        return Batch(changed, {"expired": expired, "removed": changed - expired}, after="what is left")
+        values = {"limit": limit, "after": None if after is None else orjson.dumps(after).decode()}
+        done = connection.execute(_CLEAN, values).scalar_one()
+        counts = {"expired": done["expired"], "removed": done["removed"]}
+        return Batch(sum(counts.values()), counts, done["after"])
 
 
-_CLEAN_UP = text("SELECT cleanup_expired_oauth2_tokens(:limit)")
-
-# Those of this transaction: the time of an event is that of its transaction.
-_EVENTS = text("SELECT count(*) FROM oauth2_token_logs WHERE action = 'expired' AND created_at = now()")
+_CLEAN = text("SELECT clean_oauth2_tokens(:limit, CAST(:after AS jsonb))")
 
 _EXPIRED_TOKENS = text(
     """

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from psycopg import errors
+from psycopg.types.json import Jsonb
 
 from models.users import SYSTEM_USER_ID
 from tests.conftest import DatabaseUrls
@@ -119,6 +120,52 @@ def test_cleanup_works_in_batches(application: psycopg.Connection) -> None:
     assert only(application, "SELECT count(*) FROM oauth2_token_logs") == 5
     with pytest.raises(errors.InvalidParameterValue, match="p_batch"), application.transaction():
         application.execute("SELECT cleanup_expired_oauth2_tokens(0)")
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 7, 100])
+def test_a_pass_in_batches_misses_nothing_and_ends(application: psycopg.Connection, batch: int) -> None:
+    """Many tokens share a time, and the old ones wait for events that later batches write."""
+    now = only(application, "SELECT now()")
+    for expires in ("-30 days", "-30 days", "-30 days", "-29 days", "-8 days", "-1 hour", "-1 hour", "1 day"):
+        token(application, expires)
+        code(application, expires)
+    family = uuid4()
+    living = token(application, "1 day", family_id=family)
+    used = token(application, "-30 days", family_id=family, used_at=now)
+    over = token(application, "-30 days", used_at=now)
+    expired, removed = 0, 0
+    after: dict[str, str] | None = None
+    for _ in range(50):
+        done = only(application, "SELECT clean_oauth2_tokens(%s, %s)", batch, Jsonb(after) if after else None)
+        expired, removed, after = expired + done["expired"], removed + done["removed"], done["after"]
+        if after is None:
+            break
+    assert after is None
+    assert (expired, removed) == (14, 11)
+    assert remaining(application) >= {living, used}
+    assert over not in remaining(application)
+    assert only(application, CLEAN) == 0
+
+
+def test_later_batches_do_not_look_at_the_tokens_of_earlier_ones(application: psycopg.Connection) -> None:
+    """Each read all that had expired within the grace, and compared it with the whole log: twice the tokens took four
+    times as long."""
+    for minutes in range(80):
+        token(application, f"-{minutes + 1} minutes")
+    after: dict[str, str] | None = None
+    looked_at = []
+    for _ in range(8):
+        before = only(application, LOOKED_AT)
+        after = only(application, "SELECT clean_oauth2_tokens(10, %s) -> 'after'", Jsonb(after) if after else None)
+        looked_at.append(only(application, LOOKED_AT) - before)
+    assert max(looked_at) <= 40
+    assert only(application, "SELECT count(*) FROM oauth2_token_logs") == 80
+
+
+LOOKED_AT = """
+    SELECT sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::integer FROM pg_stat_xact_user_tables
+     WHERE relname IN ('oauth2_refresh_tokens', 'oauth2_token_logs')
+"""
 
 
 def test_a_second_cleanup_at_the_same_time_leaves_the_work_to_the_first(database: DatabaseUrls) -> None:
