@@ -6,7 +6,7 @@ span, a request over HTTP a header, and a program in SQL says `set_config('worke
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -23,6 +23,12 @@ def traceparent() -> str | None:
         if context.is_valid:
             return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
     return _given.get()
+
+
+def shared(contexts: Iterable[str | None]) -> str | None:
+    """The trace context of all of them; None if they have several, or none."""
+    found = set(contexts)
+    return found.pop() if len(found) == 1 else None
 
 
 @contextmanager

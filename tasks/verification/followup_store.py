@@ -7,6 +7,7 @@ it began for the later one, while the quote was rated in between.
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 
 import orjson
 from sqlalchemy import Connection, text
@@ -24,16 +25,26 @@ def read_inputs(connection: Connection, rows: Collection[Row]) -> Inputs:
     return {row.name: row.digest for row in connection.execute(_INPUTS, _ids(rows))}
 
 
-def follow_up(connection: Connection, before: Inputs, tenants: Mapping[Row, str]) -> None:
-    """Ask, in the name of the rows' tenants, for the quotes whose inputs have changed since."""
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """In whose name, and in which trace, a quote is asked for."""
+
+    tenant: str
+    trace: str | None = None
+
+
+def follow_up(connection: Connection, before: Inputs, askers: Mapping[Row, Asker]) -> None:
+    """Ask, in the name of the rows' askers, for the quotes whose inputs have changed since."""
     changed = {
-        str(row.quote_id): tenants[row.name]
-        for row in connection.execute(_INPUTS, _ids(tenants))
+        str(row.quote_id): askers[row.name]
+        for row in connection.execute(_INPUTS, _ids(askers))
         if row.has_problem or before.get(row.name) != row.digest
     }
-    if changed:
-        asked = [{"quote": quote, "tenant": tenant} for quote, tenant in sorted(changed.items())]
+    asked = [{"quote": quote, **asdict(asker)} for quote, asker in sorted(changed.items())]
+    if asked:
         connection.execute(_RECALCULATE, {"rows": orjson.dumps(asked).decode()})
+    if any(asker.trace for asker in changed.values()):
+        connection.execute(_CONTINUE_TRACES, {"rows": orjson.dumps(asked).decode()})
 
 
 def _ids(rows: Collection[Row]) -> dict[str, list[int]]:
@@ -69,3 +80,13 @@ _INPUTS = text(
 )
 
 _RECALCULATE = text("SELECT recalculate_changed_quotes(CAST(:rows AS jsonb))")
+
+# Of jobs that this transaction has made: one that waited already belongs to whoever asked for it first.
+_CONTINUE_TRACES = text(
+    """
+    UPDATE job SET trace_context = given.trace
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (quote text, trace text)
+    WHERE job.state = 'ready' AND job.kind = 'rating.recalculate' AND job.args ->> 'quote_id' = given.quote
+      AND job.created_at = now()
+    """
+)

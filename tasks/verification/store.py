@@ -12,7 +12,7 @@ from tasks.verification.apis import APIS
 from tasks.verification.drivers.findings import Findings
 from tasks.verification.drivers.store import save_drivers
 from tasks.verification.ending import deed_of, request_end, results_of
-from tasks.verification.followup_store import follow_up, read_inputs
+from tasks.verification.followup_store import Asker, follow_up, read_inputs
 from tasks.verification.question import KnownAnswer, Question
 from tasks.verification.question_store import request_id
 from tasks.verification.report import Report
@@ -36,21 +36,21 @@ def save(connection: Connection, finished: Sequence[Finished]) -> None:
     _save_results(connection, runs)
     audit_all(connection, [deed for run in runs if (deed := deed_of(run)) is not None])
     answered = [
-        (run.inputs, run.outcome.result.findings)
+        (run.inputs, run.outcome.result.findings, Asker(run.inputs.tenant, run.job.trace_context))
         for run in runs
         if isinstance(run.outcome, Done) and run.outcome.result.findings is not None
     ]
-    drivers = [(asked, found) for asked, found in answered if isinstance(found, Findings)]
-    vehicles = [(asked, found) for asked, found in answered if isinstance(found, VehicleFindings)]
-    tenants = {f"driver {asked.driver_id}": asked.tenant for asked, _ in drivers if asked.quote_id is not None}
-    tenants |= {f"vehicle {change.vehicle_id}": asked.tenant for asked, found in vehicles for change in found.changes}
-    inputs = read_inputs(connection, tenants) if tenants else None
+    drivers = [(asked, found, asker) for asked, found, asker in answered if isinstance(found, Findings)]
+    vehicles = [(asked, found, asker) for asked, found, asker in answered if isinstance(found, VehicleFindings)]
+    askers = {f"driver {asked.driver_id}": asker for asked, _, asker in drivers if asked.quote_id is not None}
+    askers |= {f"vehicle {change.vehicle_id}": asker for _, found, asker in vehicles for change in found.changes}
+    inputs = read_inputs(connection, askers) if askers else None
     if drivers:
-        save_drivers(connection, drivers)
+        save_drivers(connection, [(asked, found) for asked, found, _ in drivers])
     if vehicles:
-        save_vehicles(connection, vehicles)
+        save_vehicles(connection, [(asked, found) for asked, found, _ in vehicles])
     if inputs is not None:
-        follow_up(connection, inputs, tenants)
+        follow_up(connection, inputs, askers)
     sharing_store.close(connection, runs)
     connection.execute(_MASK_WHEN_OVER, {"ids": [request_id(run.job) for run in runs]})
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -30,6 +30,7 @@ from worker.process.room import Room
 from worker.process.run import Run
 from worker.process.trace import where
 from worker.process.transactions import Transactions
+from worker.traces import traceparent
 from worker.verdict import judge, last_word
 
 _log = structlog.get_logger(__name__)
@@ -164,7 +165,9 @@ class Engine:
     async def _to_its_end(self, lane: Lane, run: Run) -> None:
         self._runs[run.job.id] = run
         try:
-            with spans.of_run(run.job):
+            with spans.of_run(run.job) as span:
+                if span is not None:
+                    run.job = replace(run.job, trace_context=traceparent())  # what it asks for comes below its run
                 await self._act_and_save(lane, run)
         finally:
             del self._runs[run.job.id]

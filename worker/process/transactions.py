@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
+from sqlalchemy import text
 
 from worker import ledger
 from worker.database import DATABASE_ERRORS, Database, is_outage
@@ -21,6 +22,7 @@ from worker.job import Finished, Job, Kind
 from worker.metrics import Metrics
 from worker.outcomes import Cancelled, Expired, GiveUp, Outcome, Retry
 from worker.process.trace import where
+from worker.traces import shared
 from worker.verdict import Verdict, judge, last_word
 
 _log = structlog.get_logger(__name__)
@@ -108,6 +110,9 @@ class Transactions:
         began = time.monotonic()
         verdicts = [(run.job, judge(run.job, run.outcome)) for run in runs]
         with self._database.transaction() as connection:
+            # Where runs of several traces end together, whoever asks for more jobs has to say for whom.
+            if (context := shared(run.job.trace_context for run in runs)) is not None:
+                connection.execute(_TELL_TRACE, {"context": context})
             ours = ledger.finish(connection, verdicts)
             if kept := [run for run in runs if run.job.id in ours]:
                 self._kind.save(connection, kept)
@@ -131,6 +136,9 @@ class Transactions:
 
     async def _in_thread(self, transaction: Callable[[], _Result]) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._executor, transaction)
+
+
+_TELL_TRACE = text("SELECT set_config('worker.traceparent', :context, true)")
 
 
 def ended_before_it_ran(job: Job) -> Outcome[Any] | None:

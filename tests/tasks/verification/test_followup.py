@@ -14,9 +14,7 @@ __all__ = ["platform"]  # a fixture
 
 @pytest.fixture
 def quote(platform: Platform) -> str:
-    insert = text("INSERT INTO quotes (product_type, state) VALUES ('auto', 'TX') RETURNING id")
-    with platform.db.transaction() as connection:
-        return str(connection.execute(insert).scalar_one())
+    return _new_quote(platform)
 
 
 def run(platform: Platform, *drivers: int, **said: Any) -> None:
@@ -67,3 +65,38 @@ def test_a_quote_that_lacks_a_premium_is_asked_for_although_nothing_changed(plat
 def test_a_driver_without_a_quote_asks_for_nothing(platform: Platform, quote: str) -> None:
     run(platform, platform.driver().driver_id)
     assert recalculations(platform) == []
+
+
+def test_recalculations_asked_for_in_one_transaction_continue_the_traces_of_their_own_verifications(
+    platform: Platform,
+) -> None:
+    traces = {}
+    for digit in "ab":
+        driver, quote = platform.driver().driver_id, _new_quote(platform)
+        platform.change("UPDATE driver SET quote_id = :quote WHERE id = :id", quote=quote, id=driver)
+        traces[driver] = (quote, f"00-{digit * 32}-{digit * 16}-01")
+    waiting, older = _new_quote(platform), "00-" + "c" * 32 + "-" + "c" * 16 + "-01"
+    untraced = platform.driver().driver_id
+    platform.change("UPDATE driver SET quote_id = :quote WHERE id = :id", quote=waiting, id=untraced)
+    platform.change("SELECT enqueue_quote_recalculation(CAST(:quote AS uuid))", quote=waiting)
+    platform.change("UPDATE job SET trace_context = :older", older=older)
+    with platform.db.transaction() as connection:
+        ids = [
+            connection.execute(
+                text("SELECT job_id FROM enqueue_verification('DCS_HOUSEHOLD_DRIVERS', :id)"), {"id": driver}
+            ).scalar_one()
+            for driver in [*traces, untraced]
+        ]
+    for job_id, (_, trace) in zip(ids, traces.values(), strict=False):
+        platform.change("UPDATE job SET trace_context = :trace WHERE id = :id", trace=trace, id=job_id)
+    platform.end(*[(job, question, answered(question)) for job, question in platform.begin_ids(ids)])
+    statement = "SELECT args ->> 'quote_id', trace_context FROM job WHERE kind = 'rating.recalculate'"
+    with platform.db.transaction() as connection:
+        found: dict[str, str] = dict(connection.execute(text(statement)).all())
+    assert found == {**dict(traces.values()), waiting: older}
+
+
+def _new_quote(platform: Platform) -> str:
+    insert = text("INSERT INTO quotes (product_type, state) VALUES ('auto', 'TX') RETURNING id")
+    with platform.db.transaction() as connection:
+        return str(connection.execute(insert).scalar_one())

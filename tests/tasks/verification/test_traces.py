@@ -9,13 +9,17 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy import text
 
+from tasks.rating.task import recalculate_many
 from tasks.verification.task import verify
 from tests.chaos.conftest import Ask, ask, sandbox
+from tests.tasks.verification.factories import insert_quote
 from worker import spans
+from worker.batch import Callback, enqueue_batch
 from worker.crypto import Keyring
 from worker.database import Database
+from worker.dev.demo.sample import INTEGRATION
 from worker.dev.sandbox.server import SandboxServer
-from worker.enqueue import enqueue
+from worker.enqueue import enqueue, enqueue_verification
 from worker.job import Surroundings
 from worker.process.engine import Engine
 from worker.settings import Settings
@@ -88,6 +92,25 @@ def test_spans_of_a_job_belong_to_the_span_it_was_asked_for_in(
     }
     assert not any(span.events for span in found.values()), "texts of exceptions may hold a person's data"
     assert not any("traceparent" in str(entry).lower() for entry in sandbox.journal()), "the provider is told nothing"
+
+
+def test_what_a_run_asks_for_comes_below_it(
+    exported: InMemorySpanExporter, db: Database, engine: Engine, ask: Ask
+) -> None:
+    """A verification has a quote rated again, and the callback of its batch; neither knew of the trace."""
+    ask(VERA)
+    with db.transaction() as connection:
+        update = text("UPDATE driver SET quote_id = :quote RETURNING id")
+        driver = connection.execute(update, {"quote": insert_quote(connection)}).scalar_one()
+        job_id = enqueue_verification(connection, integration=INTEGRATION, driver_id=driver, force=True).job_id
+        enqueue_batch(connection, [[job_id]], name="test", callback=Callback(recalculate_many))
+    run(engine, job_id)
+    (own,) = [span.context for span in exported.get_finished_spans() if span.name == "verification.verify"]
+    assert own is not None
+    with db.transaction() as connection:
+        asked = connection.execute(text("SELECT kind, trace_context FROM job WHERE queue = 'rating'")).all()
+    context = f"00-{own.trace_id:032x}-{own.span_id:016x}-{own.trace_flags:02x}"
+    assert dict(asked) == {"rating.recalculate": context, "rating.recalculate_many": context}
 
 
 def test_a_job_keeps_the_trace_of_a_request_also_where_nobody_exports_spans(
