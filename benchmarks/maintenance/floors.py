@@ -22,7 +22,7 @@ FULL: dict[str, tuple[str, ...]] = {
 }
 QUICK: dict[str, tuple[str, ...]] = {
     "keys": ("tests.tasks.keys.speed", "--rows", "2000"),
-    "masking": ("tests.tasks.masking.speed", "--rows", "1000"),
+    "masking": ("tests.tasks.masking.speed", "--rows", "1000", "--batch", "250"),
     "rating": ("tests.tasks.rating.speed", "--quotes", "1000", "--passes", "1", "--processes", "1"),
     "retention": (*_RETENTION, "5000"),
     "tokens": ("tests.tasks.tokens.speed", "--rows", "5000", "--rounds", "1"),
