@@ -8,6 +8,7 @@ special-purpose address registries (RFC 6890).
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import SplitResult, urlsplit
 
@@ -49,6 +50,7 @@ class AddressRules:
     is_private_allowed: bool = False
 
 
+@lru_cache(maxsize=256)  # configured addresses are few; those of promised answers come and go
 def check_url(url: str, rules: AddressRules) -> None:
     """Raise `AddressRefused` unless calls to this URL are allowed, as far as its text can tell."""
     try:
@@ -69,6 +71,7 @@ def check_url(url: str, rules: AddressRules) -> None:
         raise AddressRefused("not a public address")
 
 
+@lru_cache(maxsize=256)
 def host_of(url: str) -> str:
     """Host and port of a URL, in lower case and without a login, for sentences and keys."""
     try:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from urllib.parse import urlencode
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -32,6 +33,7 @@ from worker.metrics import Metrics
 KIND = "verification.verify"
 """Whose phases the metrics of calls are."""
 
+_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 REDIS_TIMEOUT_S = 1.0
 FOR_TOKENS = 8
 
@@ -141,7 +143,9 @@ class _Calls:
     async def _fetch(self, credentials: ClientCredentials, timeout_s: float) -> Token | Event:
         try:
             async with asyncio.timeout(timeout_s):
-                raw = await self._line.send("POST", credentials.token_url, data=credentials.form(), headers={})
+                raw = await self._line.send(
+                    "POST", credentials.token_url, headers=_FORM, content=urlencode(credentials.form()).encode()
+                )
         except TimeoutError:
             return Trouble.TIMED_OUT
         if isinstance(raw, Trouble):

@@ -23,7 +23,9 @@ class Run:
 
         self._kind = kind
         self._inputs = inputs
-        self._act: asyncio.Task[Outcome[Any]] | None = None
+        self._acting: asyncio.Task[Any] | None = None
+        """The engine's task for this run, while it is in `act`: a cancellation must not meet it at anything else."""
+
         self._is_lost = False
         self._is_cancelled = False
 
@@ -43,8 +45,8 @@ class Run:
 
     def cancel(self) -> None:
         self._is_cancelled = True
-        if self._act is not None:
-            self._act.cancel()
+        if self._acting is not None:
+            self._acting.cancel()
 
     async def _outcome(self, resource: Any) -> Outcome[Any]:
         arguments = (self._inputs,) if self._kind.opens is None else (self._inputs, resource)
@@ -53,8 +55,11 @@ class Run:
             return Cancelled()
         try:
             async with asyncio.timeout(min(self._kind.deadline_s, time_left)) as deadline:
-                self._act = asyncio.ensure_future(self._kind.act(*arguments))
-                outcome = await self._act
+                self._acting = asyncio.current_task()
+                try:
+                    outcome = await self._kind.act(*arguments)
+                finally:
+                    self._acting = None
         except TimeoutError as error:
             if not deadline.expired():
                 return bug(self._kind, error, self.job.attempt)
