@@ -18,11 +18,11 @@ _AMERICAN_DATE = re.compile(r"([0-9]{2})/([0-9]{2})/([0-9]{4})")
 def _date(value: Any) -> Any:
     if not isinstance(value, str) or value == "00000000":
         return None if value == "00000000" else value
+    if _ISO_DATE.fullmatch(value):
+        return date.fromisoformat(value)
     if american := _AMERICAN_DATE.fullmatch(value):
         month, day, year = american.groups()
         return date(int(year), int(month), int(day))
-    if _ISO_DATE.fullmatch(value):
-        return date.fromisoformat(value)
     return value
 
 
