@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from tasks.verification import task
+from tasks.verification import attempt
 from tasks.verification.drivers.findings import Findings
 from tasks.verification.drivers.question import DriverQuestion, request_body
 from tasks.verification.question import PostalAddress, Question, Subject
@@ -27,7 +27,7 @@ PERSONA = {persona.scenario: persona for persona in PERSONAS if persona.api == "
 @pytest.fixture(autouse=True)
 def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The dice fall on zero: no wait but the one a provider asks for."""
-    monkeypatch.setattr(task._dice, "random", lambda: 0.0)
+    monkeypatch.setattr(attempt._dice, "random", lambda: 0.0)
 
 
 def run(question: Question) -> Outcome[Report]:
