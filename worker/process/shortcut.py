@@ -59,7 +59,7 @@ def _is_watched(consumer: Any) -> bool:
 
 def _is_special(headers: Any, consumer: Any) -> bool:
     """Whether Celery may have something to do about it before it runs, or instead; we send no such hints."""
-    return any(map(headers.get, _SPECIAL)) or headers["id"] in consumer.controller.state.revoked
+    return any(map(headers.get, _SPECIAL)) or headers.get("id") in consumer.controller.state.revoked
 
 
 _SPECIAL = ("eta", "expires", "stamped_headers")
