@@ -29,6 +29,12 @@ DEATHS_BEFORE_BURIAL = 5
 """A job that takes its worker along even then is ended by the ledger alone."""
 
 
+# A batch finds its rows by key. Said plainly, these conditions are those of partial indexes, and the planner, whose
+# statistics lag behind a backlog that comes and goes, reads all that is ready or running to find a handful by id.
+READY = "job.state || '' = 'ready'"
+_RUNNING = "job.state || '' = 'running'"
+
+
 def claim(connection: Connection, ids: Collection[UUID], *, owner: str, lease: timedelta) -> list[Job]:
     """Take those of `ids` that are due and free. The rest belongs to somebody else, or is not due, or is no more.
 
@@ -46,7 +52,8 @@ _CLAIM = text(
             SELECT FROM job_pause WHERE {holds_back("job.queue", "job.kind", "job.tenant", "job.resource")}
         ) AS is_paused
         FROM job
-        WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'ready'
+        -- Not `ANY(:ids)` itself: for a handful of ids that would be planned anew each time.
+        WHERE id = ANY(ARRAY(SELECT unnest(CAST(:ids AS uuid[])))) AND {READY}
           AND (run_at <= now() OR cancel_requested_at IS NOT NULL OR deadline_at <= now())
         FOR UPDATE SKIP LOCKED
     ), left_alone AS (
@@ -83,12 +90,12 @@ def renew(connection: Connection, jobs: Sequence[Job], *, lease: timedelta) -> l
 
 
 _RENEW = text(
-    """
+    f"""
     WITH ours AS (
         SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:fences AS bigint[])) AS ours (id, fence)
     ), free AS (
         SELECT job.id FROM job JOIN ours ON job.id = ours.id
-        WHERE job.state = 'running' AND job.fence = ours.fence
+        WHERE job.id = ANY(CAST(:ids AS uuid[])) AND {_RUNNING} AND job.fence = ours.fence
         FOR UPDATE OF job SKIP LOCKED
     ), renewed AS (
         UPDATE job SET lease_until = now() + :lease FROM free WHERE job.id = free.id
@@ -96,7 +103,7 @@ _RENEW = text(
     SELECT ours.id, coalesce(job.state = 'running' AND job.fence = ours.fence, false),
         coalesce(job.cancel_requested_at IS NOT NULL, false)
     FROM ours LEFT JOIN job ON job.id = ours.id
-    """
+    """  # noqa: S608 - constants of ours
 )
 
 
@@ -130,7 +137,7 @@ def finish(connection: Connection, verdicts: Sequence[tuple[Job, Verdict]]) -> s
 
 
 _FINISH = text(
-    """
+    f"""
     WITH verdict AS (
         SELECT *, make_interval(secs => wait_s) AS wait FROM jsonb_to_recordset(CAST(:verdicts AS jsonb)) AS verdict (
             id uuid, fence bigint, state text, wait_s double precision, attempt integer, event text, code text,
@@ -146,7 +153,8 @@ _FINISH = text(
             waiting_for = verdict.waiting_for, error_code = verdict.code, error_message = verdict.message,
             finished_at = CASE WHEN verdict.wait IS NULL THEN now() END
         FROM verdict
-        WHERE job.id = verdict.id AND job.fence = verdict.fence AND job.state = 'running'
+        WHERE job.id = verdict.id AND job.fence = verdict.fence AND {_RUNNING}
+          AND job.id = ANY(ARRAY(SELECT id FROM verdict))
         RETURNING job.id, job.fence, job.attempt, job.run_at, job.finished_at, verdict.event, verdict.code
     ), logged AS (
         INSERT INTO job_event (job_id, event, attempt, fence, code, next_run_at)
@@ -154,7 +162,7 @@ _FINISH = text(
         FROM finished WHERE event IS NOT NULL
     )
     SELECT id FROM finished
-    """
+    """  # noqa: S608 - constants of ours
 )
 
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from models.ledger import DUE_RANK, ENDING, LANE_RESOURCE
+from worker.ledger import READY
 from worker.pauses import holds_back
 
 
@@ -130,13 +131,13 @@ def give_back(connection: Connection, ids: Collection[UUID]) -> None:
 
 
 _GIVE_BACK = text(
-    """
+    f"""
     UPDATE job SET hinted_at = NULL
     FROM (
         SELECT id FROM job
-        WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'ready' AND hinted_at IS NOT NULL
+        WHERE id = ANY(CAST(:ids AS uuid[])) AND {READY} AND hinted_at IS NOT NULL
         FOR UPDATE SKIP LOCKED
     ) AS unclaimed
     WHERE job.id = unclaimed.id
-    """
+    """  # noqa: S608 - constants of ours
 )

@@ -21,6 +21,7 @@ from tasks.verification.question import KnownAnswer, Question
 from tasks.verification.report import Report
 from tasks.verification.sharing import Forgets, Waits, wait_for
 from worker.job import Finished
+from worker.ledger import READY
 from worker.outcomes import Done, Outcome, Retry, Snooze
 
 
@@ -135,7 +136,7 @@ def _ttl_hours(run: Finished) -> int:
 
 # Waking takes no lock that somebody else holds: a job that is being claimed at this moment is awake.
 _CLOSE = text(
-    """
+    f"""
     WITH given AS (
         SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (id bigint, wait_s float, ttl_hours integer)
     ), locked AS (
@@ -148,16 +149,16 @@ _CLOSE = text(
             answered_by = CASE WHEN given.ttl_hours > 0 THEN given.id ELSE known.answered_by END,
             answer_until = CASE WHEN given.ttl_hours > 0 THEN now() + make_interval(hours => given.ttl_hours)
                            ELSE known.answer_until END,
-            waiting = CASE WHEN given.wait_s IS NULL THEN '{}' ELSE known.waiting END
+            waiting = CASE WHEN given.wait_s IS NULL THEN '{{}}' ELSE known.waiting END
         FROM locked JOIN given ON given.id = locked.asker
         WHERE known.id = locked.id
-        RETURNING CASE WHEN given.wait_s IS NULL THEN locked.waiting ELSE '{}' END AS woken
+        RETURNING CASE WHEN given.wait_s IS NULL THEN locked.waiting ELSE '{{}}' END AS woken
     ), free AS (
-        SELECT id FROM job WHERE id = ANY(ARRAY(SELECT unnest(woken) FROM closed)) AND state = 'ready'
+        SELECT id FROM job WHERE id = ANY(ARRAY(SELECT unnest(woken) FROM closed)) AND {READY}
         FOR UPDATE SKIP LOCKED
     )
     UPDATE job SET run_at = now(), hinted_at = NULL FROM free WHERE job.id = free.id
-    """
+    """  # noqa: S608 - constants of ours
 )
 
 # If the asker has ended meanwhile, nobody would wake them: they look again at once. A list that is long enough is left

@@ -97,8 +97,17 @@ def _save_requests(connection: Connection, runs: Sequence[Finished]) -> None:
     execute(connection, _SAVE_REUSED, reused)
 
 
+# Here and below the second condition has the rows found by key: where the table was small when a statement was planned,
+# a join alone would read all of it.
 _SAVE_REPORTS = text(
     """
+    WITH given AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (
+            id bigint, status text, error text, request_headers jsonb, request_body jsonb, retry_count integer,
+            status_code integer, response_headers jsonb, response_body jsonb, time_ms integer, transaction_id text,
+            poll_url text
+        )
+    )
     UPDATE integration_request SET
         request_status = given.status, error_message = given.error, updated_by = :user,
         request_headers = given.request_headers, request_body = given.request_body,
@@ -107,23 +116,23 @@ _SAVE_REPORTS = text(
         response_time_ms = given.time_ms, external_transaction_id = given.transaction_id,
         poll_url = given.poll_url,
         pending_since = CASE WHEN given.poll_url IS NOT NULL THEN coalesce(pending_since, now()) END
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (
-        id bigint, status text, error text, request_headers jsonb, request_body jsonb, retry_count integer,
-        status_code integer, response_headers jsonb, response_body jsonb, time_ms integer, transaction_id text,
-        poll_url text
-    )
-    WHERE integration_request.id = given.id
+    FROM given
+    WHERE integration_request.id = given.id AND integration_request.id = ANY(ARRAY(SELECT id FROM given))
     """
 )
 
 # Such a run has found out nothing: what earlier ones left stays, but for retries that turn out to be an outage's.
 _SAVE_ENDS = text(
     """
+    WITH given AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+            AS given (id bigint, status text, error text, given_back integer)
+    )
     UPDATE integration_request SET
         request_status = given.status, error_message = given.error, answered_by = NULL, updated_by = :user,
         retry_count = greatest(0, retry_count - given.given_back)
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (id bigint, status text, error text, given_back integer)
-    WHERE integration_request.id = given.id
+    FROM given
+    WHERE integration_request.id = given.id AND integration_request.id = ANY(ARRAY(SELECT id FROM given))
     """
 )
 
@@ -131,12 +140,15 @@ _SAVE_ENDS = text(
 # The answer itself stays where it is: a copy would be one more place to mask.
 _SAVE_REUSED = text(
     """
+    WITH given AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+            AS given (id bigint, source bigint, status_code integer, transaction_id text)
+    )
     UPDATE integration_request SET
         request_status = 'completed', error_message = NULL, updated_by = :user, answered_by = given.source,
         response_status_code = given.status_code, external_transaction_id = given.transaction_id
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb))
-        AS given (id bigint, source bigint, status_code integer, transaction_id text)
-    WHERE integration_request.id = given.id
+    FROM given
+    WHERE integration_request.id = given.id AND integration_request.id = ANY(ARRAY(SELECT id FROM given))
     """
 )
 

@@ -5,8 +5,10 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from sqlalchemy import Connection, text
 
+from tests.conftest import DatabaseUrls
 from tests.worker.asking import ask
 from worker import ledger, window
 from worker.database import Database
@@ -29,6 +31,10 @@ def claim(connection: Connection, ids: list[UUID]) -> Any:
 
 def finish(connection: Connection, ids: list[UUID]) -> Any:
     return ledger.finish(connection, [(job, judge(job, Done(None))) for job in claim(connection, ids)])
+
+
+def renew(connection: Connection, ids: list[UUID]) -> Any:
+    return [held for held in ledger.renew(connection, claim(connection, ids), lease=LEASE) if held.is_ours]
 
 
 def give_back(connection: Connection, ids: list[UUID]) -> Any:
@@ -84,6 +90,31 @@ def test_history_costs_the_ledger_nothing(db: Database) -> None:
     ids = ask(db, JOBS)
     touched = {}
     for deed in (claim, finish, give_back, pick, rescue, enqueue):
+        with db.transaction() as connection:
+            before = pages(connection)
+            assert len(deed(connection, ids)) == JOBS
+            touched[deed.__name__] = pages(connection) - before
+            connection.rollback()
+    assert {name: count for name, count in touched.items() if count > PAGES} == {}
+
+
+def test_a_backlog_that_statistics_do_not_know_costs_the_ledger_nothing(database: DatabaseUrls, db: Database) -> None:
+    """After a quiet hour nothing seems to be ready or running. Then a claim read all that was ready to find a few jobs
+    by id, and a finish all that was running."""
+    with psycopg.connect(database.owner_url, autocommit=True) as owner:
+        fill = """
+            INSERT INTO job (kind, queue, state, finished_at, lease_until)
+            SELECT 'test.run', 'verification', %(state)s::text, CASE %(state)s::text WHEN 'done' THEN now() END,
+                CASE %(state)s::text WHEN 'running' THEN now() + interval '1 minute' END
+            FROM generate_series(1, %(rows)s)
+        """
+        owner.execute(fill, {"state": "done", "rows": HISTORY})
+        owner.execute("VACUUM ANALYZE job")
+        for state in ("ready", "running"):
+            owner.execute(fill, {"state": state, "rows": HISTORY})
+    ids = ask(db, JOBS)
+    touched = {}
+    for deed in (claim, renew, finish, give_back):
         with db.transaction() as connection:
             before = pages(connection)
             assert len(deed(connection, ids)) == JOBS

@@ -542,8 +542,10 @@ BROKEN: dict[str, tuple[ModuleType, str, str, str, str]] = {
     "a finish by whoever comes": (
         ledger, "_FINISH", "AND job.fence = verdict.fence ", "", "begin finish time_passes rescue",
     ),
-    "a finish of what is over": (ledger, "_FINISH", "AND job.state = 'running'", "", "begin finish"),
-    "a claim of what is taken": (ledger, "_CLAIM", "AND state = 'ready'", "AND state IN ('ready', 'running')", "begin"),
+    "a finish of what is over": (ledger, "_FINISH", "AND job.state || '' = 'running'", "", "begin finish"),
+    "a claim of what is taken": (
+        ledger, "_CLAIM", f"AND {ledger.READY}", "AND state IN ('ready', 'running')", "begin",
+    ),
     "a claim of what is not due": (ledger, "_CLAIM", "run_at <= now()", "true", "begin finish"),
     "a claim of what is paused": (ledger, "_CLAIM", "AND NOT free.is_paused", "", "begin pause"),
     "a claim that keeps its fence": (ledger, "_CLAIM", "fence = fence + 1", "fence = fence + 0", "work"),
