@@ -1,12 +1,4 @@
-"""The clock: which kind of job runs when. Data only; every entry is safe to run late or twice.
-
-Two things have no entry here, because the entries depend on them: filling the window of hints (the dispatcher) and
-taking back the jobs of dead workers (the rescue). Every worker process does both about once a second
-(`worker/process/dispatcher.py`). As slots they would be jobs that nobody finds without a dispatcher, and that nobody
-takes back when their worker dies; they would write 86,400 rows a day each; and where no beat runs, all work would stop.
-They need no clock to agree on: of two that meet, one skips what the other has locked. When a loop stands still its
-process ends, and `worker_dispatcher_last_round_seconds` tells.
-"""
+"""The clock: what runs when. Data only; every entry and every round is safe to run late or twice."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,6 +37,28 @@ class Entry:
         if not self.name:
             object.__setattr__(self, "name", self.kind)
 
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What every worker process does by itself, again and again, whether a beat runs or not.
+
+    The entries depend on it. As slots these would be jobs that nobody finds without a dispatcher, and that nobody takes
+    back when their worker dies; they would write 86,400 rows a day each; and where no beat runs, all work would stop.
+    They need no clock to agree on: of two that meet, one skips what the other has locked. When they stand still the
+    process ends, and `worker_dispatcher_last_round_seconds` tells.
+    """
+
+    name: Literal["dispatcher", "rescue"]
+    every_s: float
+
+
+ROUNDS: tuple[Round, ...] = (
+    # Fills the window of hints. So often, because nobody else finds a job whose time has come, or whose hint was lost;
+    # where a worker runs out of jobs it does not wait for its turn.
+    Round("dispatcher", every_s=1),
+    # Takes back the jobs of dead workers: a lease of thirty seconds leaves as much for this and the next claim.
+    Round("rescue", every_s=1),
+)
 
 ENTRIES: tuple[Entry, ...] = (
     # Right after the day begins by which quotes without a date of their own are rated.

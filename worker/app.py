@@ -16,6 +16,7 @@ from celery.concurrency.prefork import TaskPool as PreforkPool
 
 from worker import logs
 from worker.broker import celery_configuration
+from worker.clock.entries import rounds
 from worker.crypto import Keyring
 from worker.database import Database
 from worker.errors import Misconfigured
@@ -86,11 +87,13 @@ def _configure_logs(**_: Any) -> None:
 
 
 @signals.celeryd_init.connect
-def _look_at_keys(**_: Any) -> None:
-    """A worker that can't read what is stored would fail every job: it doesn't start."""
+def _refuse_what_cannot_work(**_: Any) -> None:
+    """A worker that can't read what is stored would fail every job, and one without rounds finds none: neither
+    starts."""
     settings = load_settings()
     database = Database(settings)
     try:
+        rounds()
         check_keys(database, Keyring.of(settings))
     except Misconfigured as error:
         raise SystemExit(f"worker: {error}") from None  # Celery would swallow an ordinary exception

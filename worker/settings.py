@@ -79,7 +79,6 @@ class Settings(DatabaseSettings):
     """A worker with room that hears of no job for so long, while jobs are due, ends itself."""
 
     renew_every_s: float = Field(10, gt=0, allow_inf_nan=False)
-    dispatch_every_s: float = Field(1, gt=0, allow_inf_nan=False)
 
     gather_ms: float = Field(5, ge=0, le=1000)
     """Jobs claimed or finished within this time share a transaction."""

@@ -9,6 +9,10 @@ from celery.schedules import crontab
 
 import beat_schedule
 
+if "ROUNDS_EVERY_S" in os.environ:
+    beat_schedule.ROUNDS = tuple(
+        beat_schedule.Round(each.name, float(os.environ["ROUNDS_EVERY_S"])) for each in beat_schedule.ROUNDS
+    )
 FILL = beat_schedule.Fill(int(os.environ["CLOCK_SLOTS"]))
 beat_schedule.ENTRIES = tuple(
     beat_schedule.Entry("partitions.ensure", crontab(), missed=FILL, name=f"entry-{number}")

@@ -135,11 +135,17 @@ def test_workers_have_beats_of_their_own_and_the_clock_goes_on_when_one_is_kille
     assert doubled_or_lost(db) == []
 
 
-def test_a_worker_whose_clock_cannot_run_does_not_start_and_names_the_entry(settings: Settings, tmp_path: Path) -> None:
-    variables = {"WORKER_BEAT": "true", "CLOCK_ENTRIES": "1", "CLOCK_SLOTS": "0"}
+@pytest.mark.parametrize(
+    ("slots", "every_s", "said"),
+    [("0", "1", "entry-0: it can make up for 1 to"), ("1", "0", "dispatcher: it can't come every 0.0 s")],
+)
+def test_a_worker_whose_clock_cannot_run_does_not_start_and_names_the_entry(
+    settings: Settings, tmp_path: Path, slots: str, every_s: str, said: str
+) -> None:
+    variables = {"WORKER_BEAT": "true", "CLOCK_ENTRIES": "1", "CLOCK_SLOTS": slots, "ROUNDS_EVERY_S": every_s}
     with celery_worker(settings, tmp_path, app="tests.chaos.clock_app", variables=variables) as worker:
         assert worker.wait(60) != 0
-    assert "entry-0: it can make up for 1 to" in (tmp_path / "worker.log").read_text()
+    assert said in (tmp_path / "worker.log").read_text()
 
 
 def test_a_beat_goes_on_by_itself_after_redis_and_after_postgresql_were_away(

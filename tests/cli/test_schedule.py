@@ -64,6 +64,7 @@ def test_the_list_tells_how_the_last_run_went_and_when_the_next_one_is(schedule:
     )  # fmt: skip
     assert slot < datetime.fromisoformat(ran["due_since"]) <= slot + timedelta(days=1)
     printed = said(schedule())
+    assert "Each worker does by itself: dispatcher every 1 s, rescue every 1 s." in printed
     for word in (ENTRY, "2026-05-05 01:10:00", "failed worker_died", "2m", "overdue since", "3 slots passed without"):
         assert word in printed
 

@@ -115,6 +115,7 @@ def test_a_job_of_each_queue_is_done(system: Composed) -> None:
 
 def test_the_api_may_read_all_that_metrics_tell(system: Composed) -> None:
     """With the roles of the database and the user of Valkey that it has there; a verification has passed the gate."""
+    until(lambda: system.is_healthy("api"), PATIENCE_S)
     connection = http.client.HTTPConnection("127.0.0.1", int(system.port("api", "8000")), timeout=30)
     with closing(connection):
         connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {system.secret('metrics_token')}"})
@@ -129,6 +130,7 @@ def test_the_api_may_read_all_that_metrics_tell(system: Composed) -> None:
 
 def test_flower_shows_workers_queues_and_jobs_to_whoever_is_logged_in(system: Composed) -> None:
     login = system.secret("flower_basic_auth")
+    until(lambda: system.is_healthy("flower"), PATIENCE_S)
     assert flower(system, "/workers", None)[0] == 401
     assert flower(system, "/api/tasks", "worker:guessed")[0] == 401
     until(lambda: flower(system, "/api/workers?refresh=true", login)[1].count("active_queues") >= 3, PATIENCE_S)
@@ -146,6 +148,7 @@ def test_flower_shows_workers_queues_and_jobs_to_whoever_is_logged_in(system: Co
 
 def test_nobody_changes_anything_through_flower_and_it_tells_no_secret(system: Composed) -> None:
     login = system.secret("flower_basic_auth")
+    until(lambda: system.is_healthy("flower"), PATIENCE_S)
     workers = flower(system, "/api/workers?refresh=true", login)[1]
     status, said = flower(system, "/api/worker/shutdown/celery@nobody", login, "POST")
     assert status == 403, said

@@ -25,6 +25,7 @@ def status(
     from worker.cli.printing import print_json, print_table
     from worker.cli.transaction import transaction
     from worker.clock import schedule
+    from worker.clock.entries import rounds
 
     lines = _lines()
     with transaction("look at the clock") as connection:
@@ -46,6 +47,8 @@ def status(
             for entry in entries
         ],
     )
+    by_itself = ", ".join(f"{name} every {every_s:g} s" for name, every_s in rounds().items())
+    typer.echo(f"Each worker does by itself: {by_itself}.")
     for entry in entries:
         for sentence in (*_notes(entry), *_report(entry.progress or {})):
             typer.echo(f"{entry.name}: {sentence}")

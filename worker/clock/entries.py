@@ -3,23 +3,26 @@
 Whatever is wrong in it is said at the start, all at once and by the entry's name, and not at three in the morning.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args, get_type_hints
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import orjson
 from celery.schedules import crontab
 
 import beat_schedule
-from beat_schedule import Entry, Fill
+from beat_schedule import Entry, Fill, Round
 from worker.clock.moments import Decision, decide, next_slot, overdue_from, slots
 from worker.errors import Misconfigured
 from worker.job import Kind, declared
 
 FILL_MAX = 1000
 """Slots that may be made up for at one time: one transaction's worth."""
+
+_ROUNDS = get_args(get_type_hints(Round)["name"])
 
 _ON_TIME = timedelta(minutes=1)
 """A slot that is no older than this was not missed."""
@@ -71,6 +74,19 @@ class Line:
 def lines() -> list[Line]:
     """The clock, in its order. The kinds must have been declared: import `worker.app` first. Raises as `checked`."""
     return checked(beat_schedule.ENTRIES, declared())
+
+
+def rounds() -> dict[str, float]:
+    """Seconds between two rounds of what every worker does by itself. Raises `Misconfigured`."""
+    given = beat_schedule.ROUNDS
+    problems = [
+        f"  {each.name}: it can't come every {each.every_s} s" for each in given if not 0 < each.every_s < math.inf
+    ]
+    if sorted(each.name for each in given) != sorted(_ROUNDS):
+        problems.append(f"  it has to name {' and '.join(_ROUNDS)}, each once, and nothing else")
+    if problems:
+        raise Misconfigured("\n".join(["The rounds of workers (beat_schedule.py) can't run:", *problems]))
+    return {each.name: each.every_s for each in given}
 
 
 def timings() -> dict[str, tuple[crontab, ZoneInfo]]:

@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import text
 
 from worker import ledger, window
+from worker.clock.entries import rounds
 from worker.database import DATABASE_ERRORS, Database
 from worker.hints import MESSAGE_MAX, Hints
 from worker.process.room import Room
@@ -40,10 +41,11 @@ _LOST_AT_LAST = timedelta(seconds=60)
 
 
 class Dispatcher:
-    """A thread. `wake` says that there is room; without it the thread looks once a second."""
+    """A thread. `wake` says that there is room; without it the thread looks as often as `beat_schedule.py` says."""
 
     def __init__(self, settings: Settings, database: Database, hints: Hints, room: Room, queues: Sequence[str]) -> None:
-        self._pause_s = settings.dispatch_every_s
+        every_s = rounds()
+        self._look_every_s, self._rescue_every_s = every_s["dispatcher"], every_s["rescue"]
         self._renewal_s = settings.renew_every_s
         self._database = database
         self._hints = hints
@@ -74,24 +76,26 @@ class Dispatcher:
             self.thread.join(timeout=10)
 
     def _loop(self) -> None:
-        next_round = 0.0
+        next_round = next_rescue = 0.0
         while not self._is_stopping:
             self._has_room.clear()
             try:
-                if time.monotonic() >= next_round:
-                    next_round = time.monotonic() + self._pause_s
-                    self._room.forget_promises()
+                if time.monotonic() >= next_rescue:
+                    next_rescue = time.monotonic() + self._rescue_every_s
                     self._rescue()
+                if time.monotonic() >= next_round:
+                    next_round = time.monotonic() + self._look_every_s
+                    self._room.forget_promises()
                 for queue in self._queues:
                     self._fill(queue)
             except DATABASE_ERRORS as error:
                 _log.warning("dispatch.database_away", error=type(error).__name__)
                 # Workers that were cut off renew their leases first, before anybody calls them dead.
                 self._no_rescue_before = time.monotonic() + self._renewal_s * 1.5
-                time.sleep(self._pause_s)
+                time.sleep(self._look_every_s)
             self.thread.made_round()
             time.sleep(_SHORTEST_PAUSE_S)
-            self._has_room.wait(max(0.0, next_round - time.monotonic()))
+            self._has_room.wait(max(0.0, min(next_round, next_rescue) - time.monotonic()))
 
     def _rescue(self) -> None:
         if time.monotonic() < self._no_rescue_before:

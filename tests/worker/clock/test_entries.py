@@ -1,13 +1,15 @@
 """The clock's entries are checked at the start; whatever is wrong is said at once, and of which entry."""
 
+import math
 from typing import Any
 
 import pytest
 from celery.schedules import crontab
 
-from beat_schedule import Entry, Fill
+import beat_schedule
+from beat_schedule import Entry, Fill, Round
 from tests.worker.kinds import TEST_KIND
-from worker.clock.entries import checked
+from worker.clock.entries import checked, rounds
 from worker.errors import Misconfigured
 
 NIGHTLY = crontab("10", "1")
@@ -62,3 +64,20 @@ def test_what_is_right_is_looked_up() -> None:
     assert (first.name, first.missed, first.most, first.on_time, first.zone.key) == ("first", "once", 1, None, "UTC")
     assert (second.name, second.kind, second.missed, second.most) == ("test.run", TEST_KIND, "fill 3", 3)
     assert (second.cron, second.after, second.args) == ("10 1 * * *", ("first",), {"do": "done"})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((Round("dispatcher", 1), Round("rescue", 0)), "rescue: it can't come every 0 s"),
+        ((Round("dispatcher", math.inf), Round("rescue", 1)), "dispatcher: it can't come every inf s"),
+        ((Round("dispatcher", 1),), "it has to name dispatcher and rescue, each once"),
+        ((Round("dispatcher", 1), Round("dispatcher", 2), Round("rescue", 1)), "each once, and nothing else"),
+    ],
+)
+def test_wrong_rounds_are_refused_with_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, given: tuple[Round, ...], said: str
+) -> None:
+    monkeypatch.setattr(beat_schedule, "ROUNDS", given)
+    with pytest.raises(Misconfigured, match=said):
+        rounds()
