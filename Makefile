@@ -37,10 +37,10 @@ up: setup
 	@$(BIN)/python -m worker up
 
 # Tests that kill processes or start the whole system come last, by themselves: half the time they wait, so more run at
-# once. Those that share a system (xdist_group) stay together.
+# once. Files stay together, for their tests may share a system.
 test: lint
 	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal -m "not (kills or end_to_end)"
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup -m "kills or end_to_end"
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile -m "kills or end_to_end"
 
 check: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not (servers or kills or end_to_end)"

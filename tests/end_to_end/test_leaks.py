@@ -17,7 +17,7 @@ import pytest
 from tests.cli.processes import clean_environment, processes_of, run_worker, start_worker
 from tests.waiting import in_thread, until
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.kills, pytest.mark.xdist_group("leaks")]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.kills]
 
 
 SEARCHED_FOR = (

@@ -22,7 +22,7 @@ from tests.waiting import until
 from worker.dev.demo.sample import INTEGRATION
 from worker.settings import Settings
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.kills, pytest.mark.xdist_group("up")]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.kills]
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from worker.dev.demo.sample import INTEGRATION
 from worker.dev.embedded import EmbeddedServers
 from worker.settings import Settings
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.servers, pytest.mark.timeout(400), pytest.mark.xdist_group("compose")]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.servers, pytest.mark.timeout(400)]
 
 PATIENCE_S = 240
 """Nine processes start at the same time, maybe on a busy machine."""
