@@ -13,8 +13,7 @@ VAGUE_NAMES = {"common", "helper", "helpers", "misc", "mixin", "mixins", "util",
 DIRECTIVE = re.compile(r"#\s*(noqa|type: ignore)(?P<codes>:\s*[A-Z]+\d+(,\s*[A-Z]+\d+)*|\[[\w, -]+\])?(?P<reason>.*)")
 NOT_OURS_TO_WRITE = {"uv.lock"}
 PRIVATE_PLACES = re.compile(
-    r"/(home|Users)/[a-z][\w.-]*/"  # somebody's home
-    r"|/root/[\w.]"
+    r"/((home|Users)/[a-z][\w.-]*/|root/[\w.])"  # somebody's home
     r"|(?<![\w.$}~-])/work[/]"
     r"|pypi\.org|pythonhosted\.org|registry\.npmjs|deb\.debian\.org"
 )

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
+from worker.cli import nodes
+from worker.cli.nodes import As, By, Integration, Json
+
 program = typer.Typer(help="Say which field of an answer goes into which column.", no_args_is_help=True)
 
-Integration = Annotated[str, typer.Option(help="Its code, such as DCS_HOUSEHOLD_DRIVERS.", show_default=False)]
 Program = Annotated[str | None, typer.Option("--program", help="Only for this program, by its code.")]
 Producer = Annotated[str | None, typer.Option("--producer", help="Only for this producer, by its code.")]
 Id = Annotated[int, typer.Argument(help="The id of a version.", metavar="ID", show_default=False)]
@@ -18,9 +19,6 @@ Transform = Annotated[
 Validate = Annotated[
     str | None, typer.Option("--validate", help='Validation rules, such as \'{"required": true, "max_length": 50}\'.')
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-By = Annotated[str | None, typer.Option(help="Your account name, kept with what you do. Default: the system user's.")]
-As = Annotated[UUID | None, typer.Option("--as", help="Use only the rights of this user, by its id.")]
 
 
 @program.command("list")
@@ -66,86 +64,6 @@ def show(mapping_id: Id) -> None:
 
     with transaction("show the mapping") as connection:
         print_json(versions.version(connection, mapping_id))
-
-
-@program.command()
-def nodes(integration: Integration, json: Json = False) -> None:
-    """List the fields of an integration's answers that can be mapped, and the columns they can be mapped to."""
-    from worker.cli.printing import print_json, print_table
-    from worker.cli.transaction import transaction
-    from worker.configuration.field_mapping import versions
-    from worker.configuration.field_mapping.nodes import nodes as nodes_of
-    from worker.configuration.integrations import scope_of
-
-    with transaction("list the nodes") as connection:
-        found = nodes_of(connection, scope_of(connection, integration).integration_id)
-        targets = versions.targets(connection)
-    if json:
-        print_json({"nodes": found, "targets": sorted(targets)})
-        return
-    print_table(
-        ("NODE", "TYPE", "REQUIRED", "SINCE", "STATE"),
-        [
-            (
-                node.path,
-                f"list of {node.data_type}" if node.is_array else node.data_type,
-                "yes" if node.is_required else "no",
-                node.api_version,
-                "deprecated" if node.is_deprecated else "current",
-            )
-            for node in found
-        ],
-    )
-    typer.echo(f"\nColumns that may be mapped: {', '.join(sorted(targets))}")
-
-
-@program.command("add-node")
-def add_node(
-    path: Annotated[str, typer.Argument(help="Where it stands, such as driver_data.license_info.license_type.")],
-    integration: Integration,
-    type_: Annotated[str, typer.Option("--type", help="Its type: string, integer, date, ...")] = "string",
-    is_list: Annotated[bool, typer.Option("--list", help="Its value is a list.")] = False,
-    is_required: Annotated[bool, typer.Option("--required", help="Note answers without it.")] = False,
-    pii_class: Annotated[
-        str | None, typer.Option("--personal", help="Mask it as a value of this class: name, contact, ...")
-    ] = None,
-    by: By = None,
-    as_: As = None,
-) -> None:
-    """Describe a field of an answer, so that it can be mapped."""
-    from worker.cli.transaction import acting, actor, transaction
-    from worker.configuration.field_mapping import nodes
-    from worker.configuration.integrations import scope_of
-
-    with transaction("describe the node", by=by) as connection:
-        scope = scope_of(connection, integration)
-        name = actor(by)
-        nodes.add_node(
-            *(connection, acting(as_), scope, path, type_),
-            is_array=is_list,
-            is_required=is_required,
-            pii_class=pii_class,
-            by=name,
-        )
-    typer.echo(f"Described {path}.")
-
-
-@program.command("deprecate-node")
-def deprecate_node(
-    path: Annotated[str, typer.Argument(help="The node's path.", show_default=False)],
-    integration: Integration,
-    since: Annotated[str, typer.Option(help="The API version that gives it up.", show_default=False)],
-    by: By = None,
-    as_: As = None,
-) -> None:
-    """Note that the provider gives a field up; its mappings go on and say so in each answer."""
-    from worker.cli.transaction import acting, actor, transaction
-    from worker.configuration.field_mapping import nodes
-    from worker.configuration.integrations import scope_of
-
-    with transaction("deprecate the node", by=by) as connection:
-        nodes.deprecate_node(connection, acting(as_), scope_of(connection, integration), path, since, by=actor(by))
-    typer.echo(f"Deprecated {path} since version {since}.")
 
 
 @program.command()
@@ -281,6 +199,9 @@ def check(
             for _, row in rows
         ],
     )
+
+
+nodes.join(program)
 
 
 def _rules(given: str | None, option: str) -> dict[str, object] | None:

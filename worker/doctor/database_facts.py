@@ -68,8 +68,9 @@ def gather_database(connection: Connection, kept_tables: frozenset[str], pool_si
     asked_at = time.time()
     row = connection.execute(_SERVER).one()
     clock = Clock.of("PostgreSQL", asked_at=asked_at, said=row.now, heard_at=time.time())
-    known = {script.revision for script in scripts().walk_revisions()}
-    revisions, wanted = _revisions(connection), frozenset(scripts().get_heads())
+    migrations = scripts()
+    known = {script.revision for script in migrations.walk_revisions()}
+    revisions, wanted = _revisions(connection), frozenset(migrations.get_heads())
     is_current = revisions == wanted
     return DatabaseFacts(
         settings=dict(connection.execute(_SETTINGS, {"names": list(SETTINGS)}).all()),
