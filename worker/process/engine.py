@@ -202,7 +202,9 @@ class Engine:
                     kind, self._database, self._executor, self.metrics, owner=self.owner, lease=lease
                 )
                 resource = kind.opens and await self._resources.enter_async_context(kind.opens(self._surroundings))
-                self._lanes[kind.name] = Lane(transactions, resource, settings, at_once=_TRANSACTIONS_AT_ONCE)
+                self._lanes[kind.name] = Lane(
+                    transactions, resource, settings, self.room, at_once=_TRANSACTIONS_AT_ONCE
+                )
         return self._lanes[kind.name]
 
     async def _give_back(self, ids: Sequence[UUID]) -> None:

@@ -1,7 +1,8 @@
 """Work that arrives one by one, done many at a time.
 
 Items that come within a few milliseconds of each other go to one call of `work`; while all calls that may run at once
-are running, more of them gather. So batches are small when it is quiet and grow with the load.
+are running, more of them gather. So batches are small when it is quiet and grow with the load. How long the first of a
+batch waits for others may change with the load too: it is asked for each batch.
 """
 
 import asyncio
@@ -19,12 +20,12 @@ class Gatherer(Generic[Item, Result]):
         self,
         work: Callable[[list[Item]], Awaitable[list[Result]]],
         *,
-        linger_s: float,
+        linger_s: float | Callable[[], float],
         at_most: int,
         at_once: int,
     ) -> None:
         self._work = work
-        self._linger_s = linger_s
+        self._linger_s = linger_s if callable(linger_s) else lambda: linger_s
         self._at_most = at_most
         self._free = asyncio.Semaphore(at_once)
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
@@ -42,7 +43,7 @@ class Gatherer(Generic[Item, Result]):
     async def _collect(self) -> None:
         while self._waiting:
             if len(self._waiting) < self._at_most:
-                await asyncio.sleep(self._linger_s)
+                await asyncio.sleep(self._linger_s())
             await self._free.acquire()
             batch, self._waiting = self._waiting[: self._at_most], self._waiting[self._at_most :]
             call = asyncio.create_task(self._call(batch))

@@ -6,21 +6,39 @@ from uuid import UUID
 
 from worker.job import Finished
 from worker.process.gather import Gatherer
+from worker.process.room import Room
 from worker.process.transactions import Claimed, Transactions
 from worker.settings import Settings
+
+_CALM = 16
+_LONGEST = 8
+
+
+def linger_s(calm_s: float, in_hand: int) -> float:
+    """How long jobs gather: `calm_s`, and beyond 16 of them in hand in proportion to their number, up to eight times.
+
+    A transaction costs some milliseconds however many jobs it is for, and with so many at work nobody waits for one.
+    """
+    return calm_s * min(_LONGEST, max(1.0, in_hand / _CALM))
 
 
 class Lane:
     """Jobs of one kind that are claimed or finished at about the same time share a transaction here."""
 
-    def __init__(self, transactions: Transactions, resource: Any, settings: Settings, *, at_once: int) -> None:
+    def __init__(
+        self, transactions: Transactions, resource: Any, settings: Settings, room: Room, *, at_once: int
+    ) -> None:
         self.resource = resource
         self._transactions = transactions
+
+        def linger() -> float:
+            return linger_s(settings.gather_ms / 1000, room.taken)
+
         self.claims: Gatherer[Sequence[UUID], list[Claimed]] = Gatherer(
-            self._claim, linger_s=settings.gather_ms / 1000, at_most=settings.gather_max, at_once=at_once
+            self._claim, linger_s=linger, at_most=settings.gather_max, at_once=at_once
         )
         self.finishes: Gatherer[Finished, bool] = Gatherer(
-            self._finish, linger_s=settings.gather_ms / 1000, at_most=settings.gather_max, at_once=at_once
+            self._finish, linger_s=linger, at_most=settings.gather_max, at_once=at_once
         )
 
     async def _claim(self, hints: list[Sequence[UUID]]) -> list[list[Claimed]]:

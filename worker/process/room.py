@@ -30,6 +30,11 @@ class Room:
         self._rate = 0.0
 
     @property
+    def taken(self) -> int:
+        """Jobs that are worked on: claimed, or about to be, and not yet finished."""
+        return self._size - self._free
+
+    @property
     def lookahead(self) -> int:
         """Jobs worth having at hand: as many as end in a fifth of a second."""
         return max(_LOOKAHEAD_MIN, min(self._size, int(self._rate * _LOOKAHEAD_S)))

@@ -39,9 +39,11 @@ _LOOK_EVERY_S = 3.0
 _SILENT_S = 120
 """No round of a vital thread takes this long, whatever of the database's limits of time it meets."""
 
-_NEW_CONTAINERS = 10_000
-"""So many more of them start a look for garbage in cycles. Jobs leave little of it, and with Python's own 700 the
-looking was a quarter of the event loop's CPU."""
+_GARBAGE_AFTER = (50_000, 10, 100)
+"""So many more containers start a look for garbage in cycles among the youngest, so many of those looks one among the
+older, and of these one at all. Jobs leave little garbage of that kind, and five hundred of them in hand are a hundred
+thousand containers that no look can free: with Python's own 700, 10 and 10 the looking was a quarter of the event
+loop's CPU, with 10,000, 10 and 10 still a tenth."""
 
 
 class Runtime:
@@ -76,7 +78,7 @@ class Runtime:
         self._watch = VitalThread("progress", self._look)
         gc.collect()
         gc.freeze()  # what was loaded so far stays: no collection looks at it again
-        gc.set_threshold(_NEW_CONTAINERS)
+        gc.set_threshold(*_GARBAGE_AFTER)
         self._leases.start()
         self._dispatcher.start()
         self._watch.start()

@@ -94,6 +94,16 @@ def test_a_full_batch_does_not_linger() -> None:
     play(scene())
 
 
+def test_how_long_the_first_waits_for_others_is_asked_for_each_batch() -> None:
+    async def scene() -> None:
+        lingers = iter([QUIET, QUIET])
+        gatherer = Gatherer(Works(), linger_s=lambda: next(lingers), at_most=3, at_once=1)
+        assert [await gatherer.submit(1), await gatherer.submit(2)] == [2, 4]
+        assert next(lingers, None) is None
+
+    play(scene())
+
+
 def test_while_all_calls_are_busy_the_next_batch_grows() -> None:
     async def scene() -> None:
         gate = asyncio.Event()
