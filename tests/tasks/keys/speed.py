@@ -7,8 +7,6 @@ at what it did, not at how long it took.
 
 import argparse
 import tempfile
-import time
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import psycopg
 from models.users import SYSTEM_USER_ID
 from tasks.keys.store import EncryptedColumn, encrypted_columns
 from tests.conftest import DatabaseUrls, database_from, migrate, settings_for
+from tests.tasks.turns import Pass, in_turn
 from worker.crypto import Keyring, Place, new_key
 from worker.database import Database
 from worker.dev.embedded import EmbeddedServers
@@ -35,15 +34,6 @@ class Verbatim(EncryptedColumn):
         return value
 
 
-@dataclass(frozen=True)
-class Pass:
-    """All batches of one kind."""
-
-    rows: int = 0
-    batches: int = 0
-    seconds: float = 0
-
-
 def add_licences(sql: psycopg.Connection, count: int) -> None:
     """Each with a number that the old key encrypts."""
     ids = sql.execute(
@@ -60,26 +50,14 @@ def add_licences(sql: psycopg.Connection, count: int) -> None:
     sql.execute("VACUUM ANALYZE license")
 
 
-def compare(urls: DatabaseUrls, batch_size: int) -> tuple[Pass, Pass]:
+def compare(urls: DatabaseUrls, batch_size: int) -> list[Pass]:
     """Encrypt every second batch anew, and copy the others. Gives both."""
     (column,) = (one for one in encrypted_columns() if str(one) == "license.license_number")
     stages = [EncryptedColumn(column, AFTER), Verbatim(column, AFTER)]
-    passes = [Pass(), Pass()]
     database = Database(settings_for(urls, "redis://127.0.0.1:1/0"))
-    turn, after = 0, None
-    while True:
-        began = time.perf_counter()
-        with database.transaction() as connection:
-            batch = stages[turn].batch(connection, after, batch_size)
-        took, before = time.perf_counter() - began, passes[turn]
-        passes[turn] = replace(
-            before, rows=before.rows + batch.rows, batches=before.batches + 1, seconds=before.seconds + took
-        )
-        if (after := batch.after) is None:
-            break
-        turn = 1 - turn
+    passes = in_turn(database, stages, batch_size)
     database.close()
-    return passes[0], passes[1]
+    return passes
 
 
 def main() -> None:
@@ -97,9 +75,8 @@ def main() -> None:
                 add_licences(sql, given.rows)
             anew, copied = compare(urls, given.batch)
             for name, one in (("encrypted anew", anew), ("copied", copied)):
-                print(f"{name}: {one.rows} values in {one.batches} batches, {one.rows / one.seconds:.0f}/s")
-            share = anew.rows / anew.seconds / (copied.rows / copied.seconds)
-            print(f"Encrypting anew runs at {share:.2f} of the speed of reading and writing alone.")
+                print(f"{name}: {one.rows} values in {one.batches} batches, {one.rate:.0f}/s")
+            print(f"Encrypting anew runs at {anew.rate / copied.rate:.2f} of the speed of reading and writing alone.")
 
 
 if __name__ == "__main__":

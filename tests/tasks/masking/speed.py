@@ -7,8 +7,6 @@ at what it did, not at how long it took.
 
 import argparse
 import tempfile
-import time
-from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from tasks.masking.rules import RuleSet
 from tests.conftest import DatabaseUrls, database_from, migrate, settings_for
 from tests.migrations.rows import configuration
 from tests.tasks.masking.defaults import KEYRING, default_rules
+from tests.tasks.turns import Pass, in_turn
 from tests.tasks.verification.factories import answer_about, make_question
 from worker.database import Database
 from worker.dev.embedded import EmbeddedServers
@@ -36,16 +35,6 @@ class Verbatim(Masker):
 
     def field(self, name: str, value: Any) -> Any:
         return value
-
-
-@dataclass(frozen=True)
-class Pass:
-    """All batches of one kind. `cpu_s` is this process's; what PostgreSQL needs is in `seconds` only."""
-
-    rows: int = 0
-    batches: int = 0
-    seconds: float = 0
-    cpu_s: float = 0
 
 
 def add_requests(sql: psycopg.Connection, count: int) -> None:
@@ -81,7 +70,7 @@ def add_requests(sql: psycopg.Connection, count: int) -> None:
     sql.execute("ANALYZE integration_request, integration_verification_result")
 
 
-def compare(urls: DatabaseUrls, batch_size: int) -> tuple[Pass, Pass]:
+def compare(urls: DatabaseUrls, batch_size: int) -> list[Pass]:
     """Mask every second batch of what is due, and copy the others. Gives the masked and the copied ones."""
     settings = settings_for(urls, "redis://127.0.0.1:1/0")
     rules = default_rules()
@@ -89,27 +78,10 @@ def compare(urls: DatabaseUrls, batch_size: int) -> tuple[Pass, Pass]:
     copying.general = Verbatim(RuleSet(rules), KEYRING.token)
     cutoff = datetime.fromisoformat("2100-01-01T00:00:00+00:00")
     stages = [Requests(1, maskers, cutoff, batch_size) for maskers in (masking, copying)]
-    passes = [Pass(), Pass()]
     database = Database(settings)
-    turn, after = 0, None
-    while True:
-        began, cpu = time.perf_counter(), time.process_time()
-        with database.transaction() as connection:
-            batch = stages[turn].batch(connection, after, batch_size)
-        took, used = time.perf_counter() - began, time.process_time() - cpu
-        before = passes[turn]
-        passes[turn] = replace(
-            before,
-            rows=before.rows + batch.rows,
-            batches=before.batches + 1,
-            seconds=before.seconds + took,
-            cpu_s=before.cpu_s + used,
-        )
-        if (after := batch.after) is None:
-            break
-        turn = 1 - turn
+    passes = in_turn(database, stages, batch_size)
     database.close()
-    return passes[0], passes[1]
+    return passes
 
 
 def main() -> None:
@@ -127,12 +99,9 @@ def main() -> None:
                 add_requests(sql, given.rows)
             masked, copied = compare(urls, given.batch)
             for name, one in (("masked", masked), ("copied", copied)):
-                rate, cpu_us = one.rows / one.seconds, 1e6 * one.cpu_s / one.rows
-                print(
-                    f"{name}: {one.rows} requests in {one.batches} batches, {rate:.0f}/s, {cpu_us:.0f} us of CPU each"
-                )
-            share = masked.rows / masked.seconds / (copied.rows / copied.seconds)
-            print(f"Masking runs at {share:.2f} of the speed of reading and writing alone.")
+                said = f"{name}: {one.rows} requests in {one.batches} batches, {one.rate:.0f}/s"
+                print(f"{said}, {1e6 * one.cpu_s / one.rows:.0f} us of CPU each")
+            print(f"Masking runs at {masked.rate / copied.rate:.2f} of the speed of reading and writing alone.")
 
 
 if __name__ == "__main__":
