@@ -62,8 +62,7 @@ def _plain(value: object) -> str:
     raise TypeError(f"{type(value).__name__} has no place in the audit trail")
 
 
-_ADD = text(
-    """
+ADD_DEEDS = """
     INSERT INTO audit_logs (
         action, resource_type, resource_id, user_id, details, risk_score, security_alerts, correlation_id
     )
@@ -72,5 +71,7 @@ _ADD = text(
         action text, resource_type text, resource_id text, user_id uuid, details jsonb, risk_score numeric,
         alerts jsonb, correlation_id text
     )
-    """
-)
+"""
+"""Adds the deeds of the document `:deeds`, for a statement that does more."""
+
+_ADD = text(ADD_DEEDS)

@@ -15,6 +15,7 @@ from tasks.verification.drivers.question import driver_question, license_number,
 from tasks.verification.question import Basics, Question, basics
 from tasks.verification.reading import Form
 from tasks.verification.results import Found, Result
+from tasks.verification.scrutiny import LENIENT, Scrutiny
 from tasks.verification.vehicles import answer as vehicles_answer
 from tasks.verification.vehicles import findings as vehicles
 from tasks.verification.vehicles.question import vehicle_body, vehicle_question
@@ -89,7 +90,9 @@ APIS: Mapping[ProviderApi, Api] = {
 }
 
 
-def question(row: Any, time_left: timedelta | None, new_key: str) -> Question | GiveUp[Any]:
+def question(
+    row: Any, time_left: timedelta | None, new_key: str, scrutiny: Scrutiny = LENIENT
+) -> Question | GiveUp[Any]:
     """The question a row of `question_store.load` asks. `new_key` serves a request that was never sent."""
-    common = basics(row, time_left, new_key)
+    common = basics(row, time_left, new_key, scrutiny)
     return common if isinstance(common, GiveUp) else APIS[row.api].question(row, common)

@@ -5,7 +5,7 @@ number of calls it may make. The finish of the run replaces that by what it did 
 worker died, whoever has the job next writes down what may have been sent, as uncertain.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
@@ -17,6 +17,7 @@ import structlog
 from sqlalchemy import Connection, text
 
 from tasks.verification.question import Question
+from tasks.verification.rows_store import Change, Rows
 from tasks.verification.tally import Purse
 from worker.job import Finished, Job
 from worker.outcomes import Outcome, Snooze
@@ -66,18 +67,20 @@ def _with_money(asked: Question, grant: Any) -> Question | Snooze[Any]:
     return Snooze(f"the budget of {asked.tenant} for {grant.budget_day} is used up", tomorrow - grant.now)
 
 
-def write_down(connection: Connection, runs: Sequence[Finished]) -> None:
-    """What the runs sent, by reason; and what was set aside for them comes back."""
-    asked = [(run.job, run.inputs) for run in runs if isinstance(run.inputs, Question) and run.inputs.known is None]
-    _insert(
-        connection,
-        (
-            _line(job, question, reason, calls)
-            for job, question in asked
-            for reason, calls in question.tally.sent.items()
-            if calls > 0
-        ),
-    )
+def calls_made(runs: Sequence[Finished]) -> tuple[Change, Rows]:
+    """What the runs sent, by reason."""
+    return _CALLS, [
+        _line(run.job, question, reason, calls)
+        for run in runs
+        if isinstance(question := run.inputs, Question) and question.known is None
+        for reason, calls in question.tally.sent.items()
+        if calls > 0
+    ]
+
+
+def settle(connection: Connection, runs: Sequence[Finished]) -> None:
+    """What was set aside for the runs comes back. Before their requests are written: those of runs without inputs say
+    what an earlier one may have sent."""
     unknown = [{"id": int(run.job.args["request_id"]), "fence": run.job.fence} for run in runs if run.inputs is None]
     if unknown:
         connection.execute(_INSERT_UNCERTAIN, {"rows": orjson.dumps(unknown).decode()})
@@ -90,7 +93,8 @@ def write_down(connection: Connection, runs: Sequence[Finished]) -> None:
                 "reserved": str(purse.amount),
                 "spent": str(question.tally.paid * (question.account.price or Decimal(0))),
             }
-            for _, question in asked
+            for run in runs
+            if isinstance(question := run.inputs, Question) and question.known is None
             if (purse := question.tally.purse) is not None
         ],
     )
@@ -112,21 +116,17 @@ def _line(job: Job, question: Question, reason: str, calls: int) -> dict[str, An
     }
 
 
-def _insert(connection: Connection, lines: Iterable[dict[str, Any]]) -> None:
-    if rows := list(lines):
-        connection.execute(_INSERT, {"rows": orjson.dumps(rows).decode()})
-
-
-_INSERT = text(
+_CALLS = Change(
+    "calls",
     """
     INSERT INTO provider_call (
         job_id, request_id, fence, tenant, integration_id, configuration_id, environment, reason, calls, price
     )
-    SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (
+    SELECT * FROM jsonb_to_recordset(CAST(:calls AS jsonb)) AS given (
         job uuid, request bigint, fence bigint, tenant text, integration bigint, configuration bigint,
         environment text, reason text, calls integer, price numeric
     )
-    """
+    """,
 )
 
 

@@ -6,11 +6,11 @@ no name from a row ever comes into one.
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, Table, TextClause, text
+from sqlalchemy import Connection, Table
 
 from models import Base
 from models.facts import is_mappable
-from tasks.verification.rows_store import execute
+from tasks.verification.rows_store import Change, execute
 
 Changes = Mapping[int, Mapping[str, str | int]]
 """Values by column, for the ids of a table's rows."""
@@ -18,20 +18,21 @@ Changes = Mapping[int, Mapping[str, str | int]]
 
 def save_mapped(connection: Connection, table: str, changes: Changes) -> None:
     """Write what the mappings gave; a column that is not named keeps its value, a row without a change its own time."""
-    execute(connection, _STATEMENTS[table], [{"id": id_, "data": dict(data)} for id_, data in changes.items() if data])
+    execute(connection, (_CHANGES[table], [{"id": id_, "data": dict(data)} for id_, data in changes.items() if data]))
 
 
-def _statement(table: Table) -> TextClause:
+def _change(table: Table) -> Change:
     columns = [column for column in table.columns if is_mappable(column)]
     settings = ", ".join(
         f"{column.name} = CASE WHEN given.data ? '{column.name}'"
         f" THEN CAST(given.data ->> '{column.name}' AS {column.type.compile()}) ELSE {table.name}.{column.name} END"
         for column in columns
     )
-    return text(
+    return Change(
+        "mapped",
         f"""
         WITH given AS (
-            SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (id bigint, data jsonb)
+            SELECT * FROM jsonb_to_recordset(CAST(:mapped AS jsonb)) AS given (id bigint, data jsonb)
         ), locked AS (
             SELECT id FROM {table.name} WHERE id = ANY(ARRAY(SELECT id FROM given)) ORDER BY id FOR NO KEY UPDATE
         )
@@ -39,10 +40,8 @@ def _statement(table: Table) -> TextClause:
         FROM given
         WHERE {table.name}.id = given.id AND {table.name}.id = ANY(ARRAY(SELECT id FROM locked))
           AND NOT to_jsonb({table.name}) @> given.data
-        """  # noqa: S608 - the models' own names
+        """,  # noqa: S608 - the models' own names
     )
 
 
-_STATEMENTS = {
-    table.name: _statement(table) for table in Base.metadata.sorted_tables if any(map(is_mappable, table.columns))
-}
+_CHANGES = {table.name: _change(table) for table in Base.metadata.sorted_tables if any(map(is_mappable, table.columns))}

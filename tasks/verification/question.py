@@ -123,7 +123,7 @@ Basics = dict[str, Any]
 """The fields of `Question`, for an API's own question to begin with."""
 
 
-def basics(row: Any, time_left: timedelta | None, new_key: str) -> Basics | GiveUp[Any]:
+def basics(row: Any, time_left: timedelta | None, new_key: str, scrutiny: Scrutiny) -> Basics | GiveUp[Any]:
     """Of a row of `question_store.load`. `new_key` serves a request that was never sent."""
     if problem := _problem(row):
         return problem
@@ -159,6 +159,7 @@ def basics(row: Any, time_left: timedelta | None, new_key: str) -> Basics | Give
         "body_sent": row.request_body,
         "time_left_s": time_left.total_seconds() if time_left is not None else None,
         "pending": None if row.poll_url is None else Pending(row.poll_url, row.pending_for_s),
+        "scrutiny": scrutiny,
         "tenant": row.tenant or "system",
         "text": row.text,
         "quote_id": row.quote_id,

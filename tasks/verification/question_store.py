@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -17,8 +16,8 @@ from models.verification import IntegrationRequest
 from tasks.verification import calls_store, sharing_store
 from tasks.verification.apis import APIS, question
 from tasks.verification.question import Question, headers
-from tasks.verification.rows_store import execute
-from tasks.verification.scrutiny import Scrutiny
+from tasks.verification.rows_store import Change, execute
+from tasks.verification.scrutiny import LENIENT, Scrutiny
 from tasks.verification.sharing import shared_failure
 from worker.configuration.field_mapping.rulebook import Rulebooks
 from worker.job import Job
@@ -42,7 +41,7 @@ def load(connection: Connection, jobs: Sequence[Job]) -> Mapping[UUID, Any]:
         for asked in inputs.values()
         if isinstance(asked, Question) and asked.known is None
     ]
-    execute(connection, _MARK_SENT, sent)
+    execute(connection, (_SENT, sent))
     return inputs
 
 
@@ -186,10 +185,11 @@ _QUESTIONS = (
 )
 
 # The answer of an earlier call is cleared: until this one's is there, its fate is unknown, and its key the one to use.
-_MARK_SENT = text(
+_SENT = Change(
+    "sent",
     """
     WITH given AS (
-        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+        SELECT * FROM jsonb_to_recordset(CAST(:sent AS jsonb))
             AS given (id bigint, headers jsonb, calls integer, question text)
     )
     UPDATE integration_request SET
@@ -198,7 +198,7 @@ _MARK_SENT = text(
         sent_at = now(), calls_at_most = given.calls, question = given.question, answered_by = NULL
     FROM given
     WHERE integration_request.id = given.id AND integration_request.id = ANY(ARRAY(SELECT id FROM given))
-    """
+    """,
 )
 
 
@@ -209,8 +209,7 @@ def _input(connection: Connection, job: Job, row: Row[Any] | None) -> Question |
         return Done(None)  # its answer is here already
     if (failure := shared_failure(row.answered_by, row.awaited_status, row.awaited_error)) is not None:
         return failure
-    asked = question(row, job.time_left, str(uuid.uuid4()))
-    return replace(asked, scrutiny=_scrutiny(connection, row)) if isinstance(asked, Question) else asked
+    return question(row, job.time_left, str(uuid.uuid4()), _scrutiny(connection, row))
 
 
 _rulebooks = Rulebooks()
@@ -218,6 +217,8 @@ _rulebooks = Rulebooks()
 
 
 def _scrutiny(connection: Connection, row: Row[Any]) -> Scrutiny:
+    if row.api is None:
+        return LENIENT  # nothing can be asked
     book = _rulebooks.of(connection, row.integration_id, row.mapping_stamp)
     return Scrutiny(
         book.map(row.program_id, row.producer_id, APIS[row.api].mapped_from),

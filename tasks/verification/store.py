@@ -1,8 +1,8 @@
-"""What a run leaves: its request, the results and, for an answer, the platform's own rows. A handful of statements for
-any number of jobs.
+"""What a run leaves: its calls, its request, the results and, for an answer, the platform's own rows. One statement for
+any number of jobs, but for what follows from it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import orjson
 from sqlalchemy import Connection, text
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from tasks.verification import calls_store, sharing_store
 from tasks.verification.apis import APIS
 from tasks.verification.drivers.findings import Findings
-from tasks.verification.drivers.store import save_drivers
+from tasks.verification.drivers.store import driver_changes, save_mapped_drivers
 from tasks.verification.ending import deed_of, request_end, results_of
 from tasks.verification.followup_store import Asker, follow_up, read_inputs
 from tasks.verification.question import KnownAnswer, Question
@@ -18,10 +18,10 @@ from tasks.verification.question_store import request_id
 from tasks.verification.report import Report
 from tasks.verification.results import Result
 from tasks.verification.reuse import Reused
-from tasks.verification.rows_store import execute
+from tasks.verification.rows_store import Change, Rows, execute
 from tasks.verification.vehicles.findings import VehicleFindings
-from tasks.verification.vehicles.store import save_vehicles
-from worker.audit import audit_all
+from tasks.verification.vehicles.store import save_mapped_vehicles, vehicle_changes
+from worker.audit import ADD_DEEDS
 from worker.job import Finished
 from worker.outcomes import Done, Snooze
 
@@ -31,10 +31,7 @@ def save(connection: Connection, finished: Sequence[Finished]) -> None:
     runs = [run for run in finished if not (isinstance(run.outcome, Done) and run.outcome.result is None)]
     if not runs:
         return
-    calls_store.write_down(connection, runs)
-    _save_requests(connection, runs)
-    _save_results(connection, runs)
-    audit_all(connection, [deed for run in runs if (deed := deed_of(run)) is not None])
+    calls_store.settle(connection, runs)
     answered = [
         (run.inputs, run.outcome.result.findings, Asker(run.inputs.tenant, run.job.trace_context))
         for run in runs
@@ -45,21 +42,39 @@ def save(connection: Connection, finished: Sequence[Finished]) -> None:
     askers = {f"driver {asked.driver_id}": asker for asked, _, asker in drivers if asked.quote_id is not None}
     askers |= {f"vehicle {change.vehicle_id}": asker for _, found, asker in vehicles for change in found.changes}
     inputs = read_inputs(connection, askers) if askers else None
-    if drivers:
-        save_drivers(connection, [(asked, found) for asked, found, _ in drivers])
-    if vehicles:
-        save_vehicles(connection, [(asked, found) for asked, found, _ in vehicles])
+    about_drivers = [(asked, found) for asked, found, _ in drivers]
+    about_vehicles = [(asked, found) for asked, found, _ in vehicles]
+    made = execute(
+        connection,
+        calls_store.calls_made(runs),
+        *_requests(runs),
+        (_RESULTS, _results(runs)),
+        (_DEEDS, [deed for run in runs if (deed := deed_of(run)) is not None]),
+        *driver_changes(about_drivers),
+        vehicle_changes(about_vehicles),
+        asking=_IS_MASKED_WHEN_OVER,
+    )
+    save_mapped_drivers(connection, about_drivers)
+    save_mapped_vehicles(connection, about_vehicles)
     if inputs is not None:
         follow_up(connection, inputs, askers)
     sharing_store.close(connection, runs)
-    connection.execute(_MASK_WHEN_OVER, {"ids": [request_id(run.job) for run in runs]})
+    if made is not None and made.scalar_one():
+        connection.execute(_MASK_WHEN_OVER, {"ids": [request_id(run.job) for run in runs]})
 
+
+# What `mask_when_over` itself looks at first: where the policy is another one, as by default, it need not be called.
+_IS_MASKED_WHEN_OVER = """
+    SELECT EXISTS (
+        SELECT FROM data_retention_policies WHERE table_name = 'integration_request' AND mask_after_days = 0
+    )
+"""
 
 # After the answers' time was written: until that is over they are not masked.
 _MASK_WHEN_OVER = text("SELECT mask_when_over(CAST(:ids AS bigint[]))")
 
 
-def _save_requests(connection: Connection, runs: Sequence[Finished]) -> None:
+def _requests(runs: Sequence[Finished]) -> Iterator[tuple[Change, Rows]]:
     reported, unreported, reused = [], [], []
     for run in runs:
         status, error = request_end(run.outcome)
@@ -92,17 +107,18 @@ def _save_requests(connection: Connection, runs: Sequence[Finished]) -> None:
                 "poll_url": report.poll_url,
             }
         )
-    execute(connection, _SAVE_REPORTS, reported)
-    execute(connection, _SAVE_ENDS, unreported)
-    execute(connection, _SAVE_REUSED, reused)
+    yield _REPORTS, reported
+    yield _ENDS, unreported
+    yield _REUSED, reused
 
 
 # Here and below the second condition has the rows found by key: where the table was small when a statement was planned,
 # a join alone would read all of it.
-_SAVE_REPORTS = text(
+_REPORTS = Change(
+    "reports",
     """
     WITH given AS (
-        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (
+        SELECT * FROM jsonb_to_recordset(CAST(:reports AS jsonb)) AS given (
             id bigint, status text, error text, request_headers jsonb, request_body jsonb, retry_count integer,
             status_code integer, response_headers jsonb, response_body jsonb, time_ms integer, transaction_id text,
             poll_url text
@@ -118,14 +134,15 @@ _SAVE_REPORTS = text(
         pending_since = CASE WHEN given.poll_url IS NOT NULL THEN coalesce(pending_since, now()) END
     FROM given
     WHERE integration_request.id = given.id AND integration_request.id = ANY(ARRAY(SELECT id FROM given))
-    """
+    """,
 )
 
 # Such a run has found out nothing: what earlier ones left stays, but for retries that turn out to be an outage's.
-_SAVE_ENDS = text(
+_ENDS = Change(
+    "ends",
     """
     WITH given AS (
-        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+        SELECT * FROM jsonb_to_recordset(CAST(:ends AS jsonb))
             AS given (id bigint, status text, error text, given_back integer)
     )
     UPDATE integration_request SET
@@ -133,15 +150,16 @@ _SAVE_ENDS = text(
         retry_count = greatest(0, retry_count - given.given_back)
     FROM given
     WHERE integration_request.id = given.id AND integration_request.id = ANY(ARRAY(SELECT id FROM given))
-    """
+    """,
 )
 
 
 # The answer itself stays where it is: a copy would be one more place to mask.
-_SAVE_REUSED = text(
+_REUSED = Change(
+    "reused",
     """
     WITH given AS (
-        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+        SELECT * FROM jsonb_to_recordset(CAST(:reused AS jsonb))
             AS given (id bigint, source bigint, status_code integer, transaction_id text)
     )
     UPDATE integration_request SET
@@ -149,12 +167,12 @@ _SAVE_REUSED = text(
         response_status_code = given.status_code, external_transaction_id = given.transaction_id
     FROM given
     WHERE integration_request.id = given.id AND integration_request.id = ANY(ARRAY(SELECT id FROM given))
-    """
+    """,
 )
 
 
-def _save_results(connection: Connection, runs: Sequence[Finished]) -> None:
-    rows = [
+def _results(runs: Sequence[Finished]) -> Rows:
+    return [
         {
             "request_id": asked.request_id,
             "type": result.verification_type,
@@ -174,10 +192,10 @@ def _save_results(connection: Connection, runs: Sequence[Finished]) -> None:
         for source in (known or _report(run),)
         for result in results_of(run.outcome, asked)
     ]
-    execute(connection, _SAVE_RESULTS, rows)
 
 
-_SAVE_RESULTS = text(
+_RESULTS = Change(
+    "results",
     """
     INSERT INTO integration_verification_result (
         request_id, verification_type, target_entity_type, target_entity_id, verification_status, confidence_score,
@@ -188,12 +206,14 @@ _SAVE_RESULTS = text(
         coalesce(until, CASE WHEN ttl_hours > 0 THEN now() + make_interval(hours => ttl_hours) END),
         until IS NOT NULL, transaction_id,
         (SELECT id FROM status WHERE code = 'ACTIVE'), :user
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (
+    FROM jsonb_to_recordset(CAST(:results AS jsonb)) AS given (
         request_id bigint, type text, target_type text, target bigint, status text, confidence numeric,
         data jsonb, discrepancies jsonb, ttl_hours integer, transaction_id text, until timestamptz
     )
-    """
+    """,
 )
+
+_DEEDS = Change("deeds", ADD_DEEDS)
 
 
 def _report(run: Finished) -> Report | None:

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from tasks.verification.mapped_store import save_mapped
-from tasks.verification.rows_store import execute
+from tasks.verification.rows_store import Change, Rows
 from tasks.verification.vehicles.findings import VehicleFindings
 from tasks.verification.vehicles.question import VehicleQuestion
 
+Answered = Sequence[tuple[VehicleQuestion, VehicleFindings]]
 
-def save_vehicles(connection: Connection, answered: Sequence[tuple[VehicleQuestion, VehicleFindings]]) -> None:
+
+def vehicle_changes(answered: Answered) -> tuple[Change, Rows]:
     """Bring the vehicles that the answers are about up to date. Of two answers about one the later counts."""
     rows = {
         change.vehicle_id: {
@@ -26,19 +28,24 @@ def save_vehicles(connection: Connection, answered: Sequence[tuple[VehicleQuesti
         for asked, found in answered
         for change in found.changes
     }
-    execute(connection, _SAVE_VEHICLES, rows.values())
+    return _VEHICLES, rows.values()
+
+
+def save_mapped_vehicles(connection: Connection, answered: Answered) -> None:
+    """Write what field mappings took from the answers into the same rows."""
     mapped = {change.vehicle_id: change.mapped for _, found in answered for change in found.changes if change.mapped}
     save_mapped(connection, "vehicle", mapped)
 
 
 # An answer without a title says nothing about flags; JSON's null would be stored as such.
-_SAVE_VEHICLES = text(
+_VEHICLES = Change(
+    "vehicles",
     """
     WITH given AS (
-        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given (
+        SELECT * FROM jsonb_to_recordset(CAST(:vehicles AS jsonb)) AS given (
             id bigint, source text, status text, flags jsonb, vin text, model_year integer, make text, model text)
     ), locked AS (
-        SELECT id FROM vehicle WHERE id = ANY(ARRAY(SELECT id FROM given)) ORDER BY id FOR NO KEY UPDATE
+        SELECT id FROM vehicle WHERE id = ANY(ARRAY(SELECT id FROM given)) AND {turn} ORDER BY id FOR NO KEY UPDATE
     )
     UPDATE vehicle SET
         external_verification_status = given.status, last_verification_date = now(),
@@ -46,5 +53,5 @@ _SAVE_VEHICLES = text(
         vin = coalesce(vehicle.vin, given.vin), model_year = coalesce(vehicle.model_year, given.model_year),
         make = coalesce(vehicle.make, given.make), model = coalesce(vehicle.model, given.model), updated_by = :user
     FROM given WHERE vehicle.id = given.id AND vehicle.id = ANY(ARRAY(SELECT id FROM locked))
-    """
+    """,
 )

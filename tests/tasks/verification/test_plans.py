@@ -1,6 +1,5 @@
 """A batch is a handful of rows: its statements must find them by their keys, however small a table seems."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,8 +7,9 @@ import pytest
 from sqlalchemy import TextClause, text
 
 from models.users import SYSTEM_USER_ID
-from tasks.verification import mapped_store, sharing_store
+from tasks.verification import mapped_store, sharing_store, store
 from tasks.verification.drivers import store as drivers_store
+from tasks.verification.rows_store import _statement
 from tasks.verification.vehicles import store as vehicles_store
 from tests.tasks.verification.system import System
 from worker.database import Database
@@ -17,14 +17,20 @@ from worker.database import Database
 ROWS = 3000
 """So many that reading them all for a few is waste, so few that the planner is tempted."""
 
-STATEMENTS: dict[str, tuple[TextClause, str]] = {
-    "drivers": (drivers_store._SAVE_DRIVERS, "driver"),
-    "licences": (drivers_store._SAVE_LICENSES, "license"),
-    "addresses": (drivers_store._SAVE_ADDRESSES, "address"),
-    "vehicles": (vehicles_store._SAVE_VEHICLES, "vehicle"),
-    **{f"mapped {table}": (statement, table) for table, statement in mapped_store._STATEMENTS.items()},
-    "asked questions": (sharing_store._BECOME_ASKER, "asked_question"),
+CHANGES = {
+    drivers_store._DRIVERS: "driver",
+    drivers_store._LICENSES: "license",
+    drivers_store._ADDRESSES: "address",
+    vehicles_store._VEHICLES: "vehicle",
 }
+TOGETHER = (store._REPORTS, store._ENDS, store._REUSED, store._RESULTS, *CHANGES)
+STATEMENTS: dict[str, tuple[TextClause, set[str]]] = {
+    **{change.name: (_statement((change,)), {table}) for change, table in CHANGES.items()},
+    **{f"mapped {table}": (_statement((change,)), {table}) for table, change in mapped_store._CHANGES.items()},
+    "what runs leave": (_statement(TOGETHER), {*CHANGES.values()}),
+    "asked questions": (sharing_store._BECOME_ASKER, {"asked_question"}),
+}
+DOCUMENTS = dict.fromkeys(("rows", "mapped", *(change.name for change in TOGETHER)), "[]")
 
 
 @pytest.fixture
@@ -60,12 +66,12 @@ def test_a_batch_never_reads_a_whole_table(crowded: Database) -> None:
     whole = set()
     with crowded.transaction() as connection:
         connection.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
-        for name, (statement, table) in STATEMENTS.items():
+        for name, (statement, tables) in STATEMENTS.items():
             plan = connection.execute(
                 text(f"EXPLAIN (FORMAT JSON) {statement.text}"),
-                {"user": SYSTEM_USER_ID, "rows": json.dumps([]), "forced": []},
+                {"user": SYSTEM_USER_ID, **DOCUMENTS, "forced": []},
             ).scalar_one()
-            if ("Seq Scan", table) in scans(plan[0]["Plan"]):
+            if {("Seq Scan", table) for table in tables} & set(scans(plan[0]["Plan"])):
                 whole.add(name)
     assert whole == set()
 
