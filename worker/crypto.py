@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.hmac import HMAC
 
 from worker.errors import Misconfigured, WorkerError
 from worker.settings import Settings
+from worker.values import value
 
 _PREFIX = "enc:v1:"
 _NONCE_BYTES = 12
@@ -30,7 +30,7 @@ class Undecipherable(WorkerError):
     """A ciphertext is damaged, belongs to another place, or names a key that isn't in the ring."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Place:
     """Where a ciphertext lives. `row` is a key that never changes; `path` a JSON path within the column."""
 

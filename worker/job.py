@@ -11,7 +11,7 @@ moment share a transaction. The declaration stands at the function that acts:
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
@@ -22,9 +22,10 @@ from worker.crypto import Keyring
 from worker.metrics import Metrics
 from worker.outcomes import Outcome
 from worker.settings import Settings
+from worker.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Job:
     """One claimed row of the ledger. `fence` proves ownership; `attempt` counts the tries that ended in an error."""
 
@@ -49,7 +50,7 @@ class Job:
     """The trace in which it was asked for: see `worker/traces.py`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finished:
     """One job with what came out of its run. `inputs` is None where the run ended before `act`."""
 
@@ -77,7 +78,7 @@ class Save(Protocol):
     def __call__(self, connection: Connection, finished: Sequence[Finished], /) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Surroundings:
     """What a kind's `opens` may use to build the resource its `act` works with."""
 
@@ -93,7 +94,7 @@ class Surroundings:
 Opens = Callable[[Surroundings], AbstractAsyncContextManager[Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Kind:
     """A declared kind. `deadline_s` bounds one run of `act`; `backoff` gives the wait after a bug or an overrun."""
 

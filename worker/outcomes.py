@@ -4,21 +4,22 @@
 Texts here are read by operators and leave PostgreSQL in logs: codes and ids, never personal data.
 """
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, TypeVar
+
+from worker.values import value
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Done(Generic[T]):
     """The work is done; `result` goes to the kind's `save`."""
 
     result: T
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Retry(Generic[T]):
     """An error that may pass: try again `after` this long. Spends an attempt; the last one spent is the end.
 
@@ -31,7 +32,7 @@ class Retry(Generic[T]):
     result: T | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Snooze(Generic[T]):
     """Not our turn yet (a limit, an outage, a shutdown): come back `after` this long. Spends no attempt.
 
@@ -44,7 +45,7 @@ class Snooze(Generic[T]):
     given_back: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class GiveUp(Generic[T]):
     """No try will help. `code` names the reason for programs, `message` for people."""
 
@@ -53,12 +54,12 @@ class GiveUp(Generic[T]):
     result: T | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Expired:
     """The deadline passed before the work began. Given by the engine, never by `act`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Cancelled:
     """Somebody asked for the job to stop. Given by the engine, or by maintenance that found out for itself."""
 

@@ -7,10 +7,11 @@ special-purpose address registries (RFC 6890).
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import SplitResult, urlsplit
+
+from worker.values import value
 
 HTTPS_PORT = 443
 
@@ -42,7 +43,7 @@ class AddressRefused(OSError):
     """A host that may not be called. An `OSError`, so that a connection fails with it as with any other."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AddressRules:
     """`ports` are those allowed beside 443. `is_private_allowed` opens everything: for a sandbox on this machine."""
 

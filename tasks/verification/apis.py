@@ -1,7 +1,6 @@
 """The provider's APIs by the word of `third_party_integration.api`: what each is asked, and what its answers mean."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Protocol
 
@@ -21,6 +20,7 @@ from tasks.verification.vehicles import findings as vehicles
 from tasks.verification.vehicles.question import vehicle_body, vehicle_question
 from worker.crypto import Keyring
 from worker.outcomes import GiveUp
+from worker.values import value
 
 
 class Conclude(Protocol):
@@ -43,7 +43,7 @@ class Conclude(Protocol):
     ) -> Found: ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Api:
     """Questions and answers are of the API's own types: what is given to one function came from another of them."""
 

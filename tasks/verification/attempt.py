@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -26,6 +26,7 @@ from tasks.verification.results import Found
 from tasks.verification.reuse import Reused
 from worker import spans
 from worker.outcomes import GiveUp, Outcome, Snooze
+from worker.values import value
 
 RUN_S = 115.0
 """A run plans to be over by then: only a bug meets the engine's own limit."""
@@ -33,7 +34,7 @@ RUN_S = 115.0
 _dice = random.SystemRandom()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class CallMade:
     """A call that is over: what happened, what it means, and the wait before another one.
 

@@ -1,8 +1,9 @@
 """What an event at the provider means: one function over everything that can happen to a call."""
 
-from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import Literal
+
+from worker.values import value
 
 
 class Trouble(StrEnum):
@@ -23,7 +24,7 @@ NEVER_SENT = frozenset((Trouble.NOT_CONNECTED, Trouble.BAD_CERTIFICATE, Trouble.
 """Troubles of which it is certain that the question did not leave."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Status:
     """An HTTP status, or the status inside a body that replaces it. `retry_after` is the header as it came."""
 
@@ -50,7 +51,7 @@ class Meaning(Enum):
     PERMANENT = auto()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Verdict:
     """`was_answered`: the provider has handled this call, so that the next one is a new question to it."""
 

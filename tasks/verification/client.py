@@ -29,6 +29,7 @@ from tasks.verification.token_store import TokenStore
 from worker.crypto import Keyring
 from worker.job import Surroundings
 from worker.metrics import Metrics
+from worker.values import value
 
 KIND = "verification.verify"
 """Whose phases the metrics of calls are."""
@@ -38,7 +39,7 @@ REDIS_TIMEOUT_S = 1.0
 FOR_TOKENS = 8
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class Exchange:
     """One call. `status_code` and `headers` (lower-case names) are there if the provider's head arrived.
 
@@ -53,7 +54,7 @@ class Exchange:
     calls: int = 1
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class Call:
     """A JSON body to be sent, or without one a look at `url`; `read` makes something of what comes back."""
 

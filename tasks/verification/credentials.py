@@ -11,7 +11,6 @@ Shapes, by `auth_type`; a secret is a leaf `{"$enc": "enc:v1:..."}`:
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -20,11 +19,12 @@ import orjson
 from tasks.verification.question import Account, checked_url
 from worker.crypto import Keyring, Place
 from worker.errors import Misconfigured
+from worker.values import value
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class ClientCredentials:
     """OAuth 2.0 client credentials (RFC 6749, section 4.4). `cache_key` changes with any of them."""
 
@@ -51,7 +51,7 @@ class ClientCredentials:
         return form | ({"scope": self.scope} if self.scope else {})
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class Signature:
     """A header that signs every call alike."""
 
@@ -97,7 +97,7 @@ def read_credentials(account: Account, keyring: Keyring) -> Credentials:
     raise Misconfigured(f"The auth_type of configuration {account.configuration_id} is not one we know.")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Fields:
     configuration_id: int
     config: Mapping[str, Any]

@@ -5,13 +5,13 @@ retries and the account's learnt rate hear how it went. `gate_store.py` keeps al
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from tasks.verification.classify import Event, Meaning, Status, Trouble, Verdict
+from worker.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Rules:
     """The numbers. Times are seconds.
 
@@ -57,7 +57,7 @@ class Rules:
 RULES = Rules()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Visit:
     """A call that asks to be let in. `provider` is integration and environment; `account` names whose limits count.
 
@@ -74,7 +74,7 @@ class Visit:
     is_first: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Pass:
     """Leave to make one call. `begun_ms` is Redis' time, 0 without Redis; `id` names the place in flight."""
 
@@ -83,7 +83,7 @@ class Pass:
     is_probe: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Closed:
     """No call now; ask again after `wait_s`. `is_breaker`: the provider is down, not the account busy."""
 
@@ -100,7 +100,7 @@ class Ending(StrEnum):
     SILENT = "silent"  # says nothing about the provider: the request never left for a reason of ours
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Aftermath:
     """What the gate says after a call. Seconds; None where nothing is to be minded.
 

@@ -24,6 +24,7 @@ from tasks.verification.gate import Aftermath, Closed, Ending, Pass, Rules, Visi
 from tasks.verification.gate_scripts import CLOCK, COMMON, ENTER, LEAVE
 from worker.operating.providers import KNOWN
 from worker.process.gather import Gatherer
+from worker.values import value
 
 LINGER_S: Final = 0.001
 """Questions of one moment travel together, those of one account in one run of a script: a command of its own for each
@@ -57,7 +58,7 @@ class _LocalShare:
     taken: set[str] = field(default_factory=set)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Subject:
     """What questions may have in common: the script, the keys, and what the script is told of all of them."""
 
@@ -68,7 +69,7 @@ class _Subject:
     """Those of the keys that say something to whoever watches."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Question:
     """`words` are about this one visit."""
 

@@ -9,7 +9,6 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, ClassVar, Literal
 
@@ -21,6 +20,7 @@ from httpx_aiohttp.httpx2 import AiohttpTransport
 from tasks.verification.address import AddressRefused, AddressRules, check_addresses, check_url
 from tasks.verification.classify import Trouble
 from tasks.verification.reading import BODY_LIMIT, Received
+from worker.values import value
 
 KEEP_ALIVE_S = 15
 DNS_S = 30
@@ -30,7 +30,7 @@ HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Ag
 Method = Literal["GET", "POST"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Line:
     """Connections under one set of rules. The rules are not a call's own: it might be given another's connection.
 
@@ -58,7 +58,7 @@ class Line:
             return _trouble(error)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class _Request:
     """What the transport reads of a request. Of `act`'s CPU, a fourteenth went into httpx2's own, which copies and
     decodes the headers several times over."""

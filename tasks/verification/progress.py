@@ -1,9 +1,8 @@
 """How far a request has come over all its runs, and whether one more call is allowed."""
 
-from dataclasses import dataclass
-
 from tasks.verification.classify import Meaning, Verdict
 from tasks.verification.question import next_key
+from worker.values import value
 
 MOST_AFTER_UNUSABLE = 1
 """An answer against the protocol may be an accident once; a second one is how the provider answers."""
@@ -12,7 +11,7 @@ FORGIVING_FOR = 2
 """Outages give retries back until so many times the calls were made that the configuration allows a request."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Progress:
     """`key` is that of the next call, `retries` counts those spent."""
 

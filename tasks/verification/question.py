@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,6 +15,7 @@ from tasks.verification.scrutiny import LENIENT, Scrutiny
 from tasks.verification.tally import Tally, calls_left, first_reason
 from worker.errors import Misconfigured
 from worker.outcomes import GiveUp
+from worker.values import value
 
 KEY = "Idempotency-Key"
 CORRELATION = "X-Correlation-Id"
@@ -23,7 +24,7 @@ LONGEST_TIMEOUT_S = 90
 """More than any provider needs, and little enough for a run to hold a whole call."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class Subject:
     """A person as the platform knows him. Prints as nothing: it is personal data throughout."""
 
@@ -32,7 +33,7 @@ class Subject:
     date_of_birth: date
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class PostalAddress:
     street_1: str | None
     street_2: str | None
@@ -41,7 +42,7 @@ class PostalAddress:
     zip_code: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Account:
     """How the provider is called on this request's behalf. Secrets in `auth_config` are ciphertext.
 
@@ -69,7 +70,7 @@ class Account:
     """Of one call, in US dollars; None is not known."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Pending:
     """A search that was accepted `for_s` seconds ago and is answered at `url`."""
 
@@ -77,7 +78,7 @@ class Pending:
     for_s: float
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class KnownAnswer:
     """The answer that request `request_id` got; `body` is JSON text, None where nothing was found.
 
@@ -91,7 +92,7 @@ class KnownAnswer:
     until: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class Question:
     """One request; each API adds what it is about.
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -13,6 +12,7 @@ from tasks.verification.classify import Event, Status, Trouble
 from tasks.verification.contract import Part
 from tasks.verification.pending import poll_url
 from tasks.verification.question import Account, Question
+from worker.values import value
 
 BODY_LIMIT = 2 * 1024 * 1024
 """Bytes of a decoded body. The largest real answer, a hundred drivers, has about 150 KB."""
@@ -23,7 +23,7 @@ RAW_BYTES = 2048
 _ERROR_CODE = re.compile(r"[A-Z][A-Z0-9_]{0,49}")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class Received:
     """An answer as it came; header names in lower case. Of an oversized body only what was read before the limit."""
 
@@ -33,7 +33,7 @@ class Received:
     is_oversized: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Form:
     """How one API's answers are read. `parse` raises `ValidationError`; `nothing` is the answer of an empty body.
 
@@ -45,7 +45,7 @@ class Form:
     is_stripped: bool
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class Reading:
     """`event` is what happened in the end, which a status inside the body can decide.
 

@@ -1,11 +1,10 @@
 """What a run of `verify` leaves for the record of its request."""
 
-from dataclasses import dataclass
-
 from tasks.verification.classify import Status, Trouble, Verdict
 from tasks.verification.question import Account
 from tasks.verification.reading import Reading
 from tasks.verification.results import Found
+from worker.values import value
 
 _KEPT = frozenset(("date", "content-type", "retry-after", "x-transaction-id", "x-correlation-id", "idempotent-replay"))
 _VALUE_LENGTH = 200
@@ -23,7 +22,7 @@ _TROUBLES = {
 }
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class Report:
     """The last call of a run, and what it brought. `retry_count` is over all runs; bodies are JSON text.
 

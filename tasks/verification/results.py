@@ -1,10 +1,10 @@
 """What a verification found out, as the rows of its results."""
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypedDict
 
 from models.vocabularies import TargetEntityType, VerificationStatus, VerificationType
+from worker.values import value
 
 
 class Discrepancy(TypedDict):
@@ -19,7 +19,7 @@ def note(node_path: str, match: str, source: str = "worker") -> Discrepancy:
     return {"node_path": node_path, "match": match, "source": source}
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class Result:
     """One row of `integration_verification_result`."""
 
@@ -32,7 +32,7 @@ class Result:
     discrepancies: tuple[Discrepancy, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Found:
     """The results of an answer; an API whose answers change more than that adds what."""
 

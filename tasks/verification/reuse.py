@@ -1,6 +1,5 @@
 """An answer that is here already, put to a request that asks the same: everything is done but the call."""
 
-from dataclasses import dataclass
 from datetime import date
 
 from tasks.verification.apis import APIS
@@ -8,9 +7,10 @@ from tasks.verification.question import KnownAnswer, Question
 from tasks.verification.reading import Received, read
 from tasks.verification.results import Found
 from worker.crypto import Keyring
+from worker.values import value
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class Reused:
     """What becomes of a request that needed no call."""
 

@@ -1,15 +1,15 @@
 """How an answer is looked at: what the configuration and the field mappings of its scope say."""
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
 from worker.configuration.field_mapping.compiled import NO_MAP, FieldMap
+from worker.values import value
 
 Verdict = Literal["verified", "partial", "failed", "not_found"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Scrutiny:
     """`verified_confidence` and `partial_confidence` are the least scores for these verdicts; None asks for none."""
 

@@ -1,11 +1,11 @@
 """What a run that shares another's call leaves instead of a report."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from tasks.verification.question import Question
 from worker.outcomes import GiveUp, Snooze
+from worker.values import value
 
 _OWN_FATES = ("cancelled", "deadline_passed", "worker_died")
 """Ends that say nothing about the question."""
@@ -14,7 +14,7 @@ _LOOK_AGAIN_S = 60
 """Who waits is woken; should that fail, it looks by itself."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Waits:
     """Request `asker` is asking the same; its answer will do."""
 
@@ -23,7 +23,7 @@ class Waits:
     asker: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Forgets:
     """The answer that was kept can't be read any more: the question has to be asked again."""
 

@@ -7,9 +7,10 @@ JSON and are taken out. RFC 8259 leaves all of these to the reader.
 
 import json
 import re
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+
+from worker.values import value
 
 MAX_DEPTH = 64
 MAX_DIGITS = 40
@@ -24,7 +25,7 @@ class Unreadable(ValueError):
     """The bytes are not such a document. The message says what is wrong without repeating any of them."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class Document:
     """`text` is the JSON as received, without what was taken out; `is_cleaned` tells whether anything was."""
 

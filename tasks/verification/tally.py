@@ -6,9 +6,10 @@ from datetime import date
 from decimal import Decimal
 
 from models.vocabularies import CallReason
+from worker.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Purse:
     """Money of a tenant's budget that was set aside for a run, and the day it belongs to."""
 

@@ -1,10 +1,10 @@
 """An access token, and for how long it may be used."""
 
-from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
 
 from tasks.verification import strict_json
+from worker.values import value
 
 UNSTATED_LIFE_S = 60.0
 """A token endpoint need not say how long a token lives (RFC 6749, section 5.1); then not for long."""
@@ -12,7 +12,7 @@ UNSTATED_LIFE_S = 60.0
 LONGEST_LIFE_S = 86_400.0
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class Token:
     """A bearer token. `ttl_s` is how long it may be kept from now on."""
 

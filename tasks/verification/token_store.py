@@ -7,7 +7,6 @@ its own: nothing fails. A login that the provider refused is remembered too, bec
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final, TypeGuard
 
 from redis.asyncio import Redis
@@ -16,6 +15,7 @@ from redis.exceptions import RedisError
 from tasks.verification.classify import Event, Meaning, Status, classify
 from tasks.verification.token import Token
 from worker.crypto import Keyring, Place, Undecipherable
+from worker.values import value
 
 LOCK_MS: Final = 15_000
 POLL_S: Final = 0.05
@@ -32,7 +32,7 @@ Fetched = Token | Event
 Fetch = Callable[[], Awaitable[Fetched]]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class _Kept:
     fetched: Fetched
     until: float

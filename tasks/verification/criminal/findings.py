@@ -6,7 +6,6 @@ much of a single profile fits, and the configuration's thresholds can only lower
 say nothing.
 """
 
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -19,6 +18,7 @@ from tasks.verification.question import client_ref
 from tasks.verification.results import Discrepancy, Found, Result, note
 from tasks.verification.scrutiny import Verdict
 from worker.crypto import Keyring
+from worker.values import value
 
 PROFILES = "criminal_profiles"
 
@@ -57,7 +57,7 @@ def error_results(question: CriminalQuestion) -> tuple[Result, ...]:
     return (Result("criminal", "driver", question.driver_id, "error"),)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Compared:
     """A profile beside our driver; `histories` are the grades of each state's file, none for one found by an alias."""
 

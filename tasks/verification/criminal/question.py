@@ -1,13 +1,13 @@
 """What criminal records is asked: about one driver, by name and birth date."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from tasks.verification.question import TRANSACTION, Basics, Question, Subject, client_ref, person
 from worker.outcomes import GiveUp
+from worker.values import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class CriminalQuestion(Question):
     driver_id: int
     subject: Subject

@@ -4,7 +4,7 @@ The provider's own verdict is an upper bound: it can only get worse here, where 
 what was asked.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -25,6 +25,7 @@ from tasks.verification.question import PostalAddress, client_ref
 from tasks.verification.results import Found, Result, note
 from worker.configuration.field_mapping.compiled import Mapped, Values
 from worker.crypto import Keyring
+from worker.values import value
 
 LICENSE_STATUS: dict[str, LicenseVerificationStatus] = {
     "valid": "verified",
@@ -35,7 +36,7 @@ LICENSE_STATUS: dict[str, LicenseVerificationStatus] = {
 """Our word for the provider's; what is not here is `not_verified`, and the provider's word is kept beside it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DriverChange:
     """`external_id` None leaves the one that is there."""
 
@@ -44,20 +45,20 @@ class DriverChange:
     external_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LicenseChange:
     status: LicenseVerificationStatus
     external_status: str | None
     notes: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AddressChange:
     confidence: Decimal | None
     delivery_point_validation: DeliveryPointValidation
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Findings(Found):
     """Everything that an answer changes. `address` None leaves the address as it is.
 

@@ -6,7 +6,6 @@ whether he becomes one is for a person to say.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
@@ -16,6 +15,7 @@ from tasks.verification.identity import Identity, identify
 from tasks.verification.question import Subject
 from tasks.verification.results import Result, note
 from worker.crypto import Keyring, Place
+from worker.values import value
 
 OFFERS = "household_member_offer"
 _STATE = re.compile(r"[A-Za-z]{2}")
@@ -23,7 +23,7 @@ _WORD = 50
 _NAME = 100
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class Mate:
     """Another driver of the same quote. Without a birth date he is recognised by his licence only."""
 
@@ -32,7 +32,7 @@ class Mate:
     license_index: str | None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class Offer:
     """A person to be made a driver, perhaps. `id` is the same whenever he is offered to the same household."""
 

@@ -1,6 +1,5 @@
 """What household drivers is asked: about one driver with licence and, where we have one, address."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from tasks.verification.drivers.household import Mate, mates
@@ -17,9 +16,10 @@ from tasks.verification.question import (
 )
 from worker.crypto import Keyring, Place
 from worker.outcomes import GiveUp
+from worker.values import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class DriverQuestion(Question):
     """`mates` are the other drivers of the same quote; `household` names it, so that nobody is offered to it twice."""
 

@@ -5,7 +5,7 @@ says against a vehicle is noted and kept beside it, for people and for rating; i
 The provider gives no score: ours is how much of the vehicle fits, for the thresholds of the configuration.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -19,12 +19,13 @@ from tasks.verification.vehicles.answer import RESTRICTED, FoundVehicle, Vehicle
 from tasks.verification.vehicles.question import OurVehicle, VehicleQuestion
 from worker.configuration.field_mapping.compiled import Mapped
 from worker.crypto import Keyring
+from worker.values import value
 
 _VIN_LENGTH = 17
 _NAME_LENGTH = 50
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class VehicleChange:
     """`title_flags` None leaves those that are there. What follows fills empty columns, and overwrites nothing but for
     `mapped`, the columns that field mappings bring up to date.
@@ -40,7 +41,7 @@ class VehicleChange:
     mapped: dict[str, str | int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class VehicleFindings(Found):
     """Everything that an answer changes."""
 
@@ -123,7 +124,7 @@ def _at_address(
     return VehicleFindings(tuple(results), tuple(changes))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Compared:
     status: Verdict
     notes: tuple[Discrepancy, ...]

@@ -1,15 +1,15 @@
 """What household vehicles is asked: one vehicle by its VIN or its plate, or the vehicles at one address."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from models.vocabularies import VehicleSearch
 from tasks.verification.question import TRANSACTION, Basics, PostalAddress, Question, postal_address, searched
 from worker.outcomes import GiveUp
+from worker.values import value
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class OurVehicle:
     """A vehicle as the platform knows it."""
 
@@ -21,7 +21,7 @@ class OurVehicle:
     model: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(kw_only=True)
 class VehicleQuestion(Question):
     """`vehicles` are those an answer may be about: the one that is searched, or for an address the quote's.
 

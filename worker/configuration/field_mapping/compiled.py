@@ -4,7 +4,6 @@ A field that fails is left alone and noted; the others go on. Nothing here knows
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -13,12 +12,13 @@ from worker.configuration.field_mapping.problems import BadRule, Unfit
 from worker.configuration.field_mapping.targets import Target
 from worker.configuration.field_mapping.transforms import Rules, compile_transformation, concat_of, text_of
 from worker.configuration.field_mapping.validations import compile_validation
+from worker.values import value
 
 Values = dict[str, dict[str, str | int]]
 """Columns to write, by table. A field without a value is not there: nothing is ever overwritten with nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Row:
     """The active version of one mapping. `is_deprecated`: the provider has announced that the node will go.
 
@@ -33,7 +33,7 @@ class Row:
     is_deprecated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Note:
     """A node and a word about it, never its value."""
 
@@ -41,7 +41,7 @@ class Note:
     word: str
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@value(repr=False)
 class Mapped:
     """What a document gives."""
 
@@ -49,7 +49,7 @@ class Mapped:
     notes: tuple[Note, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Source:
     path: str
     read: Callable[[Any], Any]
@@ -58,7 +58,7 @@ class _Source:
     is_deprecated: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FieldMap:
     """All that is mapped in one scope from one place of the document."""
 

@@ -1,12 +1,12 @@
 """Columns that a mapping may write, and what fits into them. The list itself is the models' and the database's."""
 
 import re
-from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
 from worker.configuration.field_mapping.problems import Unfit
 from worker.configuration.field_mapping.transforms import date_of, integer_of, text_of
+from worker.values import value
 
 Kind = Literal["text", "state", "date", "integer"]
 
@@ -16,7 +16,7 @@ _FIRST_DAY = date(1900, 1, 1)
 """Nothing we store about a person or a vehicle is older; what is, is a slip of the provider's."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Target:
     """A column of ours. `max_length` counts characters of text columns."""
 
