@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -74,7 +75,7 @@ class Attempt:
             question.tally.next_reason = "retry"
         self._progress = Progress(key, question.retry_count)
         self._last: CallMade | None = None
-        self._started = asyncio.get_running_loop().time()
+        self._started = time.monotonic()
 
     async def last_call(self) -> CallMade:
         """Call, and again after a wait each, as long as there is reason and room to.
@@ -272,7 +273,7 @@ class Attempt:
         }
 
     def _elapsed_s(self) -> float:
-        return asyncio.get_running_loop().time() - self._started
+        return time.monotonic() - self._started
 
 
 def _call_of(state: RetryCallState) -> CallMade:

@@ -5,9 +5,10 @@ them; hence one `asyncio.timeout` around everything, the token included.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlencode
 
@@ -48,10 +49,10 @@ class Exchange:
     """
 
     reading: Reading
+    calls: int
     status_code: int | None = None
     headers: dict[str, str] | None = None
     time_ms: int | None = None
-    calls: int = 1
 
 
 @value(repr=False)
@@ -86,14 +87,13 @@ class Provider:
         is_sandbox: bool,
     ) -> Exchange:
         """Ends within `timeout_s`, renewal of a refused token included; never raises."""
-        started = _now()
+        started = time.monotonic()
         calls = _Calls(self._sandbox if is_sandbox else self._line, self._tokens, self.metrics)
         try:
             async with asyncio.timeout(timeout_s):
-                exchange = await calls.signed(call, credentials, timeout_s)
+                return await calls.signed(call, credentials, timeout_s)
         except TimeoutError:
-            exchange = Exchange(Reading(Trouble.TIMED_OUT), time_ms=_ms_since(started))
-        return replace(exchange, calls=calls.sent)
+            return Exchange(Reading(Trouble.TIMED_OUT), calls.sent, time_ms=_ms_since(started))
 
 
 @dataclass(slots=True)
@@ -118,15 +118,15 @@ class _Calls:
     async def _with_token(
         self, call: Call, credentials: ClientCredentials, timeout_s: float
     ) -> tuple[Exchange, Token | None]:
-        started = _now()
+        started = time.monotonic()
         fetched = await self._tokens.get(credentials.cache_key, lambda: self._fetch(credentials, timeout_s))
-        self._metrics.took(KIND, "token", _now() - started)
+        self._metrics.took(KIND, "token", time.monotonic() - started)
         if not isinstance(fetched, Token):
-            return Exchange(Reading(fetched, problem=_problem(fetched, credentials.token_url))), None
+            return Exchange(Reading(fetched, problem=_problem(fetched, credentials.token_url)), self.sent), None
         return await self._ask(call, "Authorization", f"Bearer {fetched.value}"), fetched
 
     async def _ask(self, call: Call, header: str, value: str) -> Exchange:
-        started = _now()
+        started = time.monotonic()
         headers = {**call.headers, header: value}
         self.sent += 1  # before it leaves: of one that the deadline cuts off nobody knows how far it came
         if call.body is None:
@@ -134,12 +134,12 @@ class _Calls:
         else:
             headers["Content-Type"] = "application/json"
             raw = await self._line.send("POST", call.url, headers=headers, content=call.body)
-        self._metrics.took(KIND, "provider", _now() - started)
+        self._metrics.took(KIND, "provider", time.monotonic() - started)
         time_ms = _ms_since(started)
         if isinstance(raw, Trouble):
             self.sent -= raw in NEVER_SENT
-            return Exchange(Reading(raw, problem=_problem(raw, call.url)), time_ms=time_ms)
-        return Exchange(call.read(raw), raw.status, raw.headers, time_ms)
+            return Exchange(Reading(raw, problem=_problem(raw, call.url)), self.sent, time_ms=time_ms)
+        return Exchange(call.read(raw), self.sent, raw.status, raw.headers, time_ms)
 
     async def _fetch(self, credentials: ClientCredentials, timeout_s: float) -> Token | Event:
         try:
@@ -191,9 +191,5 @@ def _is_unauthorized(event: Event) -> bool:
     return isinstance(event, Status) and event.code == 401 and event.endpoint == "api"
 
 
-def _now() -> float:
-    return asyncio.get_running_loop().time()
-
-
 def _ms_since(started: float) -> int:
-    return round((_now() - started) * 1000)
+    return round((time.monotonic() - started) * 1000)

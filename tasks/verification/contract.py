@@ -40,7 +40,7 @@ def _none_as_empty(value: Any) -> Any:
 
 Date = Annotated[date | None, BeforeValidator(_date)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
-Score = Annotated[Decimal, BeforeValidator(_decimal), Field(ge=0, le=100, max_digits=5, decimal_places=2)]
+Score = Annotated[Decimal, Field(ge=0, le=100, max_digits=5, decimal_places=2), BeforeValidator(_decimal)]
 Many = BeforeValidator(_none_as_empty)
 """Of a list, for which the provider may send null."""
 

@@ -7,6 +7,7 @@ Places in flight and probes are leases, so that those of a killed worker come ba
 
 import asyncio
 import random
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -101,9 +102,9 @@ class Gate:
         Where the account's limits don't have enough for all, a `tenant` with many calls leaves turns to the others.
         """
         pass_id = next(self._ids)
-        patient_until = _now() + patience_s
+        patient_until = time.monotonic() + patience_s
         while True:
-            patience_ms = max(0.0, patient_until - _now()) * 1000
+            patience_ms = max(0.0, patient_until - time.monotonic()) * 1000
             said = await self._ask(_Question(self._entry(visit), [pass_id, patience_ms, tenant]))
             if said is None:
                 return await self._enter_alone(visit, pass_id, patient_until)
@@ -118,7 +119,7 @@ class Gate:
                 case b"limited":
                     return Closed(wait_s, is_breaker=False)
             pause_s = BUSY_S * (0.5 + _dice.random())
-            if _now() + pause_s > patient_until:
+            if time.monotonic() + pause_s > patient_until:
                 return Closed(BUSY_S * 10, is_breaker=False)
             await asyncio.sleep(pause_s)
 
@@ -175,13 +176,13 @@ class Gate:
         if share is None:
             share = self._local[visit.account] = self._share_of(visit)
         while share.places is not None and len(share.taken) >= share.places:
-            if _now() + BUSY_S > patient_until:
+            if time.monotonic() + BUSY_S > patient_until:
                 return Closed(BUSY_S * 10, is_breaker=False)
             await asyncio.sleep(BUSY_S)
         if share.bucket is not None:
-            wait_s = share.bucket.take(_now(), max(0.0, patient_until - _now()))
+            wait_s = share.bucket.take(time.monotonic(), max(0.0, patient_until - time.monotonic()))
             if wait_s is None:
-                return Closed(max(BUSY_S, share.bucket.next_free - _now()), is_breaker=False)
+                return Closed(max(BUSY_S, share.bucket.next_free - time.monotonic()), is_breaker=False)
             share.taken.add(pass_id)
             await asyncio.sleep(wait_s)
         share.taken.add(pass_id)
@@ -196,13 +197,13 @@ class Gate:
 
     async def _ask(self, question: _Question) -> list[Any] | None:
         """What the script answers; None if Redis is away."""
-        if _now() < self._away_until:
+        if time.monotonic() < self._away_until:
             return None
         try:
             said = await self._asked.submit(question)
         except (RedisError, OSError) as error:
-            if _now() >= self._away_until:
-                self._away_until = _now() + LEFT_ALONE_S
+            if time.monotonic() >= self._away_until:
+                self._away_until = time.monotonic() + LEFT_ALONE_S
                 _log.warning("gate.redis_away", error=type(error).__name__, blind_calls=self._blind_calls)
             return None
         if self._local:
@@ -237,7 +238,7 @@ class Gate:
                 subject = group[0].subject
                 words = chain.from_iterable(question.words for question in group)
                 pipeline.evalsha(subject.script.sha, len(subject.keys), *subject.keys, *subject.arguments, *words)
-            now = _now()
+            now = time.monotonic()
             untold = {key for group in groups for key in group[0].subject.watched if self._told.get(key, 0.0) <= now}
             if untold:
                 pipeline.sadd(KNOWN, *untold)
@@ -270,7 +271,3 @@ def _or_empty(limit: float | None) -> float | str:
 
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -6,6 +6,7 @@ its own: nothing fails. A login that the provider refused is remembered too, bec
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeGuard
 
@@ -36,7 +37,7 @@ Fetch = Callable[[], Awaitable[Fetched]]
 class _Kept:
     fetched: Fetched
     until: float
-    """In the event loop's time."""
+    """By `time.monotonic`."""
 
 
 class TokenStore:
@@ -54,7 +55,7 @@ class TokenStore:
         However many ask at once, one flight serves them all, failure included. Whoever is cancelled leaves it flying.
         """
         kept = self._kept.get(key)
-        if kept is not None and kept.until > _now():
+        if kept is not None and kept.until > time.monotonic():
             return kept.fetched
         flight = self._flights.get(key)
         if flight is None:
@@ -140,7 +141,7 @@ class TokenStore:
             ttl_s = fetched.ttl_s
         elif not _is_refusal(fetched):
             return fetched
-        now = _now()
+        now = time.monotonic()
         self._kept = {k: kept for k, kept in self._kept.items() if kept.until > now}
         self._kept[key] = _Kept(fetched, now + ttl_s)
         return fetched
@@ -158,7 +159,3 @@ def _is_refusal(fetched: Event | Token) -> TypeGuard[Status]:
 
 def _place(key: str) -> Place:
     return Place("redis", "token", key)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
