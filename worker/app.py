@@ -1,4 +1,4 @@
-"""The Celery app: lists the task modules by name and turns each kind of job into a Celery task.
+"""The Celery app: loads the task modules and turns each kind of job into a Celery task.
 
 A task's name is its kind; its one argument the ids of jobs. It is a thin door: the engine does the work. The app is
 never run as a program (`celery -A worker.app worker`, or `worker up`).
@@ -29,18 +29,7 @@ from worker.process.health import WorkerHealth
 from worker.process.runtime import Runtime
 from worker.process.shortcut import Shortcut
 from worker.settings import load_settings
-
-TASK_MODULES = (
-    "tasks.verification.task",
-    "tasks.rating.task",
-    "tasks.tokens.task",
-    "tasks.masking.task",
-    "tasks.retention.task",
-    "tasks.partitions.task",
-    "tasks.reconciliation.task",
-    "tasks.keys.task",
-)
-"""Where kinds of jobs are declared: one line a job."""
+from worker.task_modules import TASK_MODULES
 
 redis_reconnect.mend()
 app = Celery("integration_worker")

@@ -60,9 +60,9 @@ def _kind(name: str) -> "Kind":
     """A kind by its name, or the first one of its folder."""
     from importlib import import_module
 
-    from worker.app import TASK_MODULES
     from worker.errors import BadRequest
     from worker.maintenance.kind import maintenance_kinds
+    from worker.task_modules import TASK_MODULES
 
     for module in TASK_MODULES:
         import_module(module)

@@ -21,19 +21,23 @@ def up(
 
     Set DATABASE_URL and REDIS_URL (and the keys) to use servers of your own; then nothing embedded starts.
     """
-    from rich.console import Console
+    from worker.dev.system import parts
+    from worker.dev.system.nursery import open_nursery
 
-    from worker.dev.system import up as system
-    from worker.settings import home_directory
+    with open_nursery(parts.IMPORTED_BY_SEVERAL) as nursery:
+        from rich.console import Console  # all that takes long to import comes after the nursery has begun to
 
-    request = system.Request(
-        home=home.absolute() if home else home_directory(),
-        workers=workers,
-        api_port=port,
-        flower_port=flower_port,
-        sandbox_port=sandbox_port,
-    )
-    system.up(request, Console())
+        from worker.dev.system import up as system
+        from worker.settings import home_directory
+
+        request = system.Request(
+            home=home.absolute() if home else home_directory(),
+            workers=workers,
+            api_port=port,
+            flower_port=flower_port,
+            sandbox_port=sandbox_port,
+        )
+        system.up(request, Console(), nursery)
 
 
 def demo(
@@ -48,8 +52,12 @@ def demo(
 
     Exit status 0 only if every job ended as the person it was for demands.
     """
-    from rich.console import Console
+    from worker.dev.system import parts
+    from worker.dev.system.nursery import open_nursery
 
-    from worker.dev.demo.run import Request, run
+    with open_nursery(parts.IMPORTED_BY_SEVERAL) as nursery:
+        from rich.console import Console
 
-    raise typer.Exit(run(Request(jobs, workers, home, keep), Console()))
+        from worker.dev.demo.run import Request, run
+
+        raise typer.Exit(run(Request(jobs, workers, home, keep), Console(), nursery))

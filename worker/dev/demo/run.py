@@ -24,6 +24,7 @@ from worker.dev.sandbox.personas import Persona
 from worker.dev.system import parts
 from worker.dev.system.home import Home
 from worker.dev.system.interruption import Interrupted, Interruption
+from worker.dev.system.nursery import Nursery
 from worker.dev.system.ports import choose
 from worker.dev.system.readiness import listeners
 from worker.dev.system.supervisor import Supervisor
@@ -53,17 +54,22 @@ class Request:
     keep: bool = False
 
 
-def run(request: Request, console: Console) -> int:
-    """Run the demo; gives the exit status. Raises `WorkerError` when it could not be carried through."""
+def run(request: Request, console: Console, nursery: Nursery | None = None) -> int:
+    """Run the demo; gives the exit status. Raises `WorkerError` when it could not be carried through.
+
+    The programs come out of the `nursery`, which is closed when they all have.
+    """
     with Interruption() as interruption:
         try:
             with ExitStack() as stack:
-                return _run(request, console, interruption, stack)
+                return _run(request, console, nursery, interruption, stack)
         except Interrupted:
             return interruption.exit_status
 
 
-def _run(request: Request, console: Console, interruption: Interruption, stack: ExitStack) -> int:
+def _run(
+    request: Request, console: Console, nursery: Nursery | None, interruption: Interruption, stack: ExitStack
+) -> int:
     people = mixture(request.jobs)
     with interruption.at_once():
         home = stack.enter_context(_home(request, console))
@@ -79,10 +85,14 @@ def _run(request: Request, console: Console, interruption: Interruption, stack: 
         stack.callback(database.close)
         port = choose(0, "")
         subjects = _load_people(database, settings, f"http://127.0.0.1:{port}", people)
-    supervisor = stack.enter_context(Supervisor(home.logs, console.print))
+        if nursery is not None:
+            nursery.wait_until_ready()
+    supervisor = stack.enter_context(Supervisor(home.logs, console.print, nursery))
     supervisor.start(parts.sandbox(port, latency="50ms"))
     numbers = range(1, request.workers + 1)
     supervisor.start(*(parts.verification_worker(number) for number in numbers))
+    if nursery is not None:
+        nursery.close()
     demo = _Demo(database, supervisor, interruption, settings, console)
     console.print(f"Starting the provider's sandbox and {request.workers} worker(s) ...")
     demo.await_workers(request.workers)

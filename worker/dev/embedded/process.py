@@ -1,11 +1,9 @@
 """One server process: started so that it outlives Ctrl-C but not its launcher."""
 
-import ctypes
 import errno
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.dev.embedded.placement import Placement
+from worker.dev.parents import end_with
 from worker.errors import Misconfigured, WorkerError
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class ServerFailed(WorkerError):
@@ -26,10 +24,6 @@ class ServerFailed(WorkerError):
 
 class PortTaken(ServerFailed):
     """A server could not have its port."""
-
-
-# Found before any fork: between fork and exec a child may take no lock, so it must not load a library.
-_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 def require_main_thread() -> None:
@@ -55,12 +49,6 @@ class Spawner:
         require_main_thread()
         place, launcher = self.placement, os.getpid()
 
-        def end_with_launcher() -> None:
-            if _prctl is not None:
-                _prctl(PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
-                if os.getppid() != launcher:  # it died before the kernel was asked
-                    os._exit(1)
-
         with open(log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as output:
             return subprocess.Popen(  # noqa: S603 - our own binaries
                 [*place.prefix, *map(str, command)],
@@ -76,7 +64,7 @@ class Spawner:
                 extra_groups=None if place.setuid is None else [],
                 start_new_session=True,  # out of the terminal's group, which gets Ctrl-C as a whole
                 pass_fds=[self.lock],
-                preexec_fn=end_with_launcher,
+                preexec_fn=lambda: end_with(launcher, signal.SIGINT),
             )
 
 

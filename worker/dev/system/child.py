@@ -1,6 +1,5 @@
 """One process of the system: its log file, its start, its end."""
 
-import ctypes
 import os
 import shutil
 import signal
@@ -10,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
-LOG_BYTES = 10_000_000
+from worker.dev.parents import end_with
+from worker.dev.system.nursery import Forked, Nursery
 
-# Found before any fork: between fork and exec a child may take no lock, so it must not load a library.
-_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+LOG_BYTES = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +28,16 @@ class Program:
 
 
 class Child:
-    """A running program. It leads a session of its own, so Ctrl-C in the terminal reaches the launcher only."""
+    """A running program. It leads a session of its own, so Ctrl-C in the terminal reaches the launcher only.
 
-    def __init__(self, program: Program, log_directory: Path) -> None:
+    With a `nursery`, that is where its first process comes from if it is a module of this interpreter; `NurseryLost` if
+    it can't. Later ones are always started by exec.
+    """
+
+    def __init__(self, program: Program, log_directory: Path, nursery: Nursery | None = None) -> None:
         self.program = program
         self.log = log_directory / f"{program.name}.log"
-        self._process = self._start()
+        self._process = self._start(nursery)
 
     @property
     def pid(self) -> int:
@@ -77,29 +79,27 @@ class Child:
             log.seek(max(0, self.log.stat().st_size - 4096))
             return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self, nursery: Nursery | None = None) -> "subprocess.Popen[bytes] | Forked":
         launcher = os.getpid()
-
-        def end_with_launcher() -> None:
-            # SIGKILL, because the servers go with the launcher too: there is nobody left to finish anything with.
-            if _prctl is not None:
-                _prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-                if os.getppid() != launcher:  # it died before the kernel was asked
-                    os._exit(1)
+        command = self.program.command
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **self.program.environment}
 
         def private(path: str, flags: int) -> int:
             return os.open(path, flags, 0o600)
 
         with open(self.log, "ab", opener=private) as output:
+            if nursery is not None and command[:2] == (sys.executable, "-m"):
+                return nursery.start(command[2], command[3:], environment, self.log)
             return subprocess.Popen(  # noqa: S603 - our own commands
-                self.program.command,
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 # Python puts the directory it starts in before everything else it imports from; the user's may hold
                 # a `worker` of its own.
                 cwd=self.log.parent,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **self.program.environment},
+                env=environment,
                 start_new_session=True,
-                preexec_fn=end_with_launcher,
+                # SIGKILL, because the servers go with the launcher too: there is nobody left to finish anything with.
+                preexec_fn=lambda: end_with(launcher, signal.SIGKILL),
             )

@@ -4,12 +4,30 @@ import sys
 from collections.abc import Mapping
 
 from worker.dev.system.child import Program
+from worker.task_modules import TASK_MODULES
 
 THREADS = 64
 """Hints that one verification worker takes in before it has dealt with them; its jobs run in an event loop, as many as
 WORKER_CALLS_IN_FLIGHT. Threads start only while hints go Celery's own way: see `worker/process/shortcut.py`."""
 
 FLOWER_USER = "worker"
+
+IMPORTED_BY_SEVERAL = (
+    "celery.bin.celery",
+    "celery.apps.worker",
+    "celery.concurrency.prefork",
+    "celery.worker.consumer.control",
+    "cffi.cparser",
+    "worker.cli.program",
+    "worker.keys",
+    "worker.process.health",
+    "worker.process.redis_reconnect",
+    "worker.process.runtime",
+    "worker.process.shortcut",
+    *TASK_MODULES,
+)
+"""For a nursery: what takes the programs below long to import, and more than one of them needs. What is missing here,
+each of them imports for itself. None of it may read settings, open anything or start threads."""
 
 
 def sandbox(port: int, *, latency: str = "0") -> Program:

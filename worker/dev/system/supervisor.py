@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from worker.dev.system.child import Child, Program
+from worker.dev.system.nursery import Nursery, NurseryLost
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
@@ -31,12 +32,13 @@ class _Watch:
 class Supervisor:
     """Starts programs in tiers and restarts those that die. Use it from the main thread, as a context manager.
 
-    `say` gets a sentence for a person each time something happens to a child.
+    `say` gets a sentence for a person each time something happens to a child. A `nursery` makes their start quick.
     """
 
-    def __init__(self, log_directory: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, log_directory: Path, say: Callable[[str], None], nursery: Nursery | None = None) -> None:
         self._log_directory = log_directory
         self._say = say
+        self._nursery = nursery
         self._tiers: list[list[_Watch]] = []
 
     def __enter__(self) -> Self:
@@ -57,7 +59,7 @@ class Supervisor:
         tier: list[_Watch] = []
         self._tiers.append(tier)
         for program in programs:
-            tier.append(_Watch(Child(program, self._log_directory), time.monotonic()))
+            tier.append(_Watch(self._child(program), time.monotonic()))
 
     def tend(self) -> None:
         """Look after every child; to be called every second or so."""
@@ -83,6 +85,14 @@ class Supervisor:
             deadline = time.monotonic()
             for watch in tier:
                 watch.child.wait(max(0.0, deadline + watch.child.program.grace_s - time.monotonic()))
+
+    def _child(self, program: Program) -> Child:
+        try:
+            return Child(program, self._log_directory, self._nursery)
+        except NurseryLost as error:
+            self._say(f"{error}; every program now imports for itself")
+            self._nursery = None
+            return Child(program, self._log_directory)
 
     def _watches(self) -> list[_Watch]:
         return [watch for tier in self._tiers for watch in tier]

@@ -23,6 +23,7 @@ from worker.dev.embedded import EmbeddedServers
 from worker.dev.system import parts
 from worker.dev.system.home import Home
 from worker.dev.system.interruption import Interrupted, Interruption
+from worker.dev.system.nursery import Nursery
 from worker.dev.system.ports import choose
 from worker.dev.system.readiness import accepts, answers, listeners
 from worker.dev.system.supervisor import Supervisor
@@ -55,19 +56,29 @@ class _Announcement:
     is_true: Callable[[], bool]
 
 
-def up(request: Request, console: Console) -> None:
-    """Run the system until a signal; then stop it. Raises `Misconfigured` if it can't start as asked."""
+def up(request: Request, console: Console, nursery: Nursery | None = None) -> None:
+    """Run the system until a signal; then stop it. Raises `Misconfigured` if it can't start as asked.
+
+    The programs come out of the `nursery`, which is closed when they all have.
+    """
     is_embedded = _uses_embedded_servers()
     with Interruption() as interruption:
         try:
             with ExitStack() as stack:
-                _run(request, is_embedded, console, interruption, stack)
+                _run(request, is_embedded, console, nursery, interruption, stack)
         except Interrupted:
             pass
     console.print("Stopped.")
 
 
-def _run(request: Request, is_embedded: bool, console: Console, interruption: Interruption, stack: ExitStack) -> None:
+def _run(
+    request: Request,
+    is_embedded: bool,
+    console: Console,
+    nursery: Nursery | None,
+    interruption: Interruption,
+    stack: ExitStack,
+) -> None:
     home = Home(request.home)
     home.create()
     os.environ["WORKER_HOME"] = str(home.path)
@@ -82,8 +93,10 @@ def _run(request: Request, is_embedded: bool, console: Console, interruption: In
         migrate()
         if sandbox_port is not None:
             _seed(settings, _url(sandbox_port))
+        if nursery is not None:
+            nursery.wait_until_ready()
     password = secrets.token_urlsafe(16)
-    supervisor = stack.enter_context(Supervisor(home.logs, partial(console.print, soft_wrap=True)))
+    supervisor = stack.enter_context(Supervisor(home.logs, partial(console.print, soft_wrap=True), nursery))
     if sandbox_port is not None:
         supervisor.start(parts.sandbox(sandbox_port))
     numbers = range(1, request.workers + 1)
@@ -92,6 +105,8 @@ def _run(request: Request, is_embedded: bool, console: Console, interruption: In
     supervisor.start(*(parts.verification_worker(n, health_port=health[f"worker-{n}"], beat=True) for n in numbers))
     supervisor.start(parts.rating_worker(health["rating"]), parts.maintenance_worker(health["maintenance"]))
     supervisor.start(parts.flower(flower_port, password), parts.api(api_port))
+    if nursery is not None:
+        nursery.close()
     announcements = [
         _Announcement(f"API      {_url(api_port)} (see /docs, /readyz)", partial(answers, api_port, "/readyz")),
         _Announcement(
