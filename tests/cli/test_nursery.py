@@ -93,6 +93,13 @@ def test_a_forked_program_ends_as_any_other(tmp_path: Path, nursery: Nursery) ->
     assert [line for line in processes_of(tmp_path) if "a_program" in line] == []
 
 
+def test_a_forked_program_can_be_killed_at_once(tmp_path: Path, nursery: Nursery) -> None:
+    for number in range(10):  # its group must be there by then
+        child = Child(program(f"child-{number}", "wait"), tmp_path, nursery)
+        child.kill()
+        assert child.ended() == -signal.SIGKILL
+
+
 def test_what_a_nursery_has_started_outlives_it_and_is_started_again_without(tmp_path: Path, nursery: Nursery) -> None:
     child = Child(program("child", "wait"), tmp_path, nursery)
     assert told(child)["preloaded"]
@@ -111,8 +118,8 @@ def test_a_nursery_that_was_killed_is_said_once_and_done_without(tmp_path: Path,
     os.kill(nursery.pid, signal.SIGKILL)
     with Supervisor(tmp_path, said.append, nursery) as supervisor:
         supervisor.start(program("one", "wait"), program("other", "wait"))
-        for log in ("one.log", "other.log"):
-            until(lambda log=log: '"preloaded": false' in (tmp_path / log).read_text(), 30)  # type: ignore[misc]  # mypy does not infer lambdas with defaults
+        logs = [tmp_path / "one.log", tmp_path / "other.log"]
+        until(lambda: all('"preloaded": false' in log.read_text() for log in logs), 30)
     assert said == ["the nursery of processes died or hangs; every program now imports for itself"]
 
 

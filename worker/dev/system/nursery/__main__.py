@@ -1,7 +1,7 @@
 """The nursery's process: imports the modules it is given, then reads requests, a JSON line each, and forks for each.
 
-Its standard input is the socket to the launcher, on which it answers too: a line once it is ready, then the number of
-each new process.
+Its standard input is the socket to the launcher, on which it answers too: a line once it is ready, then each new
+process its own number.
 """
 
 import gc
@@ -32,14 +32,12 @@ def main() -> None:
         between = os.fork()
         if between == 0:
             between = os.getpid()
-            if child := os.fork():
-                os.write(_LINE, str(child).encode())
+            if os.fork():
                 os._exit(0)
             _run(json.loads(request), between, launcher)
             return
         if os.waitpid(between, 0)[1]:
             sys.exit("a process could not be forked")
-        os.write(_LINE, b"\n")  # not before the child is the launcher's
 
 
 def _run(request: dict[str, Any], between: int, launcher: int) -> None:
@@ -49,6 +47,7 @@ def _run(request: dict[str, Any], between: int, launcher: int) -> None:
     # As in `Child`: the servers go with the launcher too.
     end_with(launcher, signal.SIGKILL)
     os.setsid()
+    os.write(_LINE, b"%d\n" % os.getpid())  # not before it is the launcher's, and can be ended with all it starts
     nothing, output = os.open(os.devnull, os.O_RDONLY), os.open(request["log"], os.O_WRONLY | os.O_APPEND)
     for number, stream in enumerate((nothing, output, output)):
         os.dup2(stream, number)
