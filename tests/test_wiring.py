@@ -78,7 +78,7 @@ def nothing_needs_the_benchmarks(graph: Graph) -> Arrows:
 def peers_know_nothing_of_ours(graph: Graph) -> Arrows:
     """They run in environments without our dependencies; the floor gathers its writes as we do."""
     for module, target in arrows_from(graph, "benchmarks.peers"):
-        if is_ours(target) and not is_within(target, "benchmarks.peers", "worker.process.gather"):
+        if is_ours(target) and not is_within(target, "benchmarks.peers", "worker.gather"):
             yield module, target
 
 

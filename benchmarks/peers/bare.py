@@ -16,7 +16,7 @@ import orjson
 import uvloop
 
 from benchmarks.peers import work
-from worker.process.gather import Gatherer
+from worker.gather import Gatherer
 
 PROCESSES = 2
 LINGER_S = 0.005

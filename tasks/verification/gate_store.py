@@ -23,8 +23,8 @@ from redis.exceptions import NoScriptError, RedisError
 from tasks.verification.bucket import Bucket
 from tasks.verification.gate import Aftermath, Closed, Ending, Pass, Rules, Visit
 from tasks.verification.gate_scripts import CLOCK, COMMON, ENTER, LEAVE
+from worker.gather import Gatherer
 from worker.operating.providers import KNOWN
-from worker.process.gather import Gatherer
 from worker.values import value
 
 LINGER_S: Final = 0.001

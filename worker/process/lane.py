@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from worker.gather import Gatherer
 from worker.job import Finished
-from worker.process.gather import Gatherer
 from worker.process.room import Room
 from worker.process.transactions import Claimed, Transactions
 from worker.settings import Settings

@@ -7,6 +7,7 @@ batch waits for others may change with the load too: it is asked for each batch.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -37,7 +38,8 @@ class Gatherer(Generic[Item, Result]):
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._collector is None or self._collector.done():
-            self._collector = asyncio.create_task(self._collect())
+            # What is done for many is in nobody's context: not in the trace of the first, nor with its fields in logs.
+            self._collector = asyncio.create_task(self._collect(), context=Context())
         return await future
 
     async def _collect(self) -> None:

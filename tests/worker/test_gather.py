@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.process.gather import Gatherer
+from worker.gather import Gatherer
 
 QUIET = 0.001
 
@@ -184,5 +185,19 @@ def test_a_missing_result_left_its_caller_waiting_for_ever() -> None:
             call.cancel()
         assert len(waiting) == 0
         assert all(isinstance(call.exception(), ValueError) for call in done)
+
+    play(scene())
+
+
+def test_what_is_done_for_many_is_not_done_in_the_context_of_the_first() -> None:
+    whose: ContextVar[str] = ContextVar("whose", default="nobody's")
+
+    async def work(items: list[int]) -> list[str]:
+        return [whose.get()] * len(items)
+
+    async def scene() -> None:
+        whose.set("the first's")
+        gatherer: Gatherer[int, str] = Gatherer(work, linger_s=QUIET, at_most=2, at_once=1)
+        assert await gatherer.submit(1) == "nobody's"
 
     play(scene())
