@@ -55,18 +55,26 @@ class Refused:
 
 
 def enqueue_verifications(
-    session: "Session | Connection | None", asked: Sequence[Verification]
+    session: "Session | Connection | None",
+    asked: Sequence[Verification],
+    *,
+    traceparents: Sequence[str | None] | None = None,
+    lock_timeout: timedelta | None = None,
 ) -> list[EnqueuedVerification | Refused]:
     """Ask for many verifications; gives what became of each, in their order.
 
     With the same checks and the same rows as `enqueue_verification` for one after the other, in the caller's
-    transaction or one of their own.
+    transaction or one of their own. `traceparents` go with them in order, where they do not all belong to the current
+    trace. From here on the transaction waits for another's lock no longer than `lock_timeout`, if one is given.
     """
     results: list[EnqueuedVerification | Refused] = []
+    traces = traceparents if traceparents is not None else [None] * len(asked)
+    told = [_told(one, trace) for one, trace in zip(asked, traces, strict=True)]
+    patience = None if lock_timeout is None else f"{lock_timeout / timedelta(milliseconds=1):.0f}ms"
     with transaction_of(session) as session:
         for start in range(0, len(asked), ROWS_IN_A_STATEMENT):
-            chunk = asked[start : start + ROWS_IN_A_STATEMENT]
-            rows = session.execute(statement(_VERIFICATIONS), {"asked": json.dumps([_told(one) for one in chunk])})
+            values = {"asked": json.dumps(told[start : start + ROWS_IN_A_STATEMENT]), "lock_timeout": patience}
+            rows = session.execute(statement(_VERIFICATIONS), values)
             found = [_result(row) for row in rows]
             hint_after_commit(
                 session,
@@ -82,11 +90,11 @@ def enqueue_verifications(
 
 _VERIFICATIONS = """
     SELECT job_id, request_id, is_new, how, problem_code, problem
-    FROM try_enqueue_verifications(CAST(:asked AS jsonb)) ORDER BY n
+    FROM try_enqueue_verifications(CAST(:asked AS jsonb), :lock_timeout) ORDER BY n
 """
 
 
-def _told(one: Verification) -> dict[str, Any]:
+def _told(one: Verification, traceparent: str | None) -> dict[str, Any]:
     """What is given of it: for what is not, SQL has the same defaults."""
     told = {name: value for name in _FIELDS if (value := getattr(one, name)) is not None}
     if one.quote_id is not None:
@@ -95,6 +103,8 @@ def _told(one: Verification) -> dict[str, Any]:
         told["deadline"] = f"{one.deadline.total_seconds()} s"
     if one.groups is not None:
         told["groups"] = sorted(one.groups)
+    if traceparent is not None:
+        told["traceparent"] = traceparent
     return told
 
 

@@ -120,6 +120,13 @@ def is_outage(error: BaseException) -> bool:
     )
 
 
+def is_undone(error: DBAPIError) -> bool:
+    """Whether the server itself refused the statement, so that nothing of it can have been kept. A connection that
+    breaks leaves that open."""
+    state = sqlstate(error)
+    return state is not None and not error.connection_invalidated and not state.startswith(("08", "57P"))
+
+
 def sqlstate(error: DBAPIError) -> str | None:
     """The five characters PostgreSQL gave the error, if it was PostgreSQL that spoke."""
     original: Any = error.orig

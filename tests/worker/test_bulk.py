@@ -11,12 +11,13 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from tests.worker.kinds import TEST_KIND
 from worker.bulk import Refused, Verification, enqueue_many, enqueue_verifications
 from worker.crypto import Keyring
-from worker.database import Database
+from worker.database import Database, is_undone, sqlstate
 from worker.dev.demo.households import add_drivers
 from worker.dev.demo.sample import INTEGRATION, configure_sandbox
 from worker.dev.sandbox.personas import BY_LICENSE
@@ -181,3 +182,27 @@ def test_two_bulks_with_the_same_keys_do_not_wait_for_each_other(db: Database, d
             assert job_ids(forward) == job_ids(back[::-1])
     with db.transaction() as connection:
         assert connection.execute(text("SELECT count(*) FROM job")).scalar_one() == 200
+
+
+def test_jobs_of_one_bulk_may_belong_to_several_traces(connection: Connection, drivers: list[int]) -> None:
+    """Whether they are written one by one or as a set. What names none belongs to that of the transaction."""
+    own, callers = f"00-{1:032x}-{1:016x}-01", f"00-{2:032x}-{2:016x}-01"
+    connection.execute(text("SELECT set_config('worker.traceparent', :context, true)"), {"context": callers})
+    asked = [Verification(INTEGRATION, drivers[0], idempotency_key=key) for key in (None, None, None, "a", "b", "a")]
+    traces = [own, None, own, own, None, "Ann Example"]
+    done = enqueue_verifications(connection, asked, traceparents=traces)
+    known = {row.id: row.trace_context for row in connection.execute(text("SELECT id, trace_context FROM job"))}
+    assert [known[job_id] for job_id in job_ids(done)] == [own, callers, own, own, callers, own]
+    (after,) = enqueue_verifications(connection, [Verification(INTEGRATION, drivers[0])])
+    found = text("SELECT trace_context FROM job WHERE id = :id")
+    assert isinstance(after, EnqueuedVerification)
+    assert connection.execute(found, {"id": after.job_id}).scalar_one() == callers
+
+
+def test_a_bulk_may_refuse_to_wait_long_for_a_key(db: Database, drivers: list[int], connection: Connection) -> None:
+    asked = [Verification(INTEGRATION, drivers[0], idempotency_key="k")]
+    enqueue_verifications(connection, asked)
+    with pytest.raises(OperationalError) as refused, db.transaction() as other:
+        enqueue_verifications(other, asked, lock_timeout=timedelta(milliseconds=20))
+    assert sqlstate(refused.value) == "55P03"
+    assert is_undone(refused.value)
