@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from worker import spans
 from worker.api import batch, docs, jobs, metrics, oauth, openapi, problems, quotes, raw, verifications
+from worker.api.admissions import Admissions
 from worker.api.envelope import Envelope
 from worker.api.hinting import Hinting
 from worker.api.tracing import Traced
@@ -46,6 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 "readiness": readiness,
                 "database": database,
                 "hinting": hinting,
+                "admissions": Admissions(hinting),
                 "waiting": Waiting(database),
                 "metrics_token": metrics_token(settings),
                 "hashing": asyncio.Semaphore(oauth.HASHES_AT_ONCE),

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from models.vocabularies import Environment, JobState
 from worker.api.tokens import Caller
 from worker.bulk import Refused, Verification, enqueue_verifications
-from worker.enqueue import EnqueuedVerification, How, VehicleSearchKey, enqueue_verification
+from worker.enqueue import EnqueuedVerification, How, VehicleSearchKey
 from worker.errors import BadRequest
 
 KIND = "verification.verify"
@@ -73,23 +73,6 @@ class Asked(BaseModel):
     state: JobState
 
 
-def ask(
-    connection: Connection,
-    caller: Caller,
-    asked: VerificationRequest,
-    *,
-    idempotency_key: str | None,
-    correlation_id: str,
-) -> Asked:
-    """Write the job, or find that of the key. Raises `BadRequest` with a code of `problems.REASONS`."""
-    wanted = _wanted(caller, asked, idempotency_key, correlation_id)
-    enqueued = enqueue_verification(connection, **{name: getattr(wanted, name) for name in _FIELDS})
-    answer = _answers(connection, [(wanted, enqueued)])[0]
-    if isinstance(answer, Refused):
-        raise BadRequest(answer.code, answer.sentence)
-    return answer
-
-
 def ask_many(
     connection: Connection,
     caller: Caller,
@@ -102,24 +85,21 @@ def ask_many(
     for index, (one, idempotency_key) in enumerate(asked):
         results.append(Refused("", ""))
         try:
-            wanted[index] = _wanted(caller, one, idempotency_key, correlation_id)
+            wanted[index] = wanted_by(caller, one, idempotency_key, correlation_id)
         except BadRequest as error:
             results[index] = Refused(error.code, str(error))
     enqueued = enqueue_verifications(connection, list(wanted.values()))
-    answers = _answers(connection, list(zip(wanted.values(), enqueued, strict=True)))
+    answers = answers_to(connection, list(zip(wanted.values(), enqueued, strict=True)))
     for index, answer in zip(wanted, answers, strict=True):
         results[index] = answer
     return results
 
 
-_FIELDS = tuple(Verification.__dataclass_fields__)
-
-
-def _wanted(
+def wanted_by(
     caller: Caller, asked: VerificationRequest, idempotency_key: str | None, correlation_id: str
 ) -> Verification:
     """What is asked for, in the caller's name. Another's producer is refused: its configuration would be used, and its
-    account billed."""
+    account billed. Raises `BadRequest` with a code of `problems.REASONS`."""
     if asked.producer is not None and asked.producer not in caller.tenants:
         raise BadRequest("unknown_producer", "There is no such producer.")
     return Verification(
@@ -153,7 +133,7 @@ def tenant_of(caller: Caller, named: str | None) -> str:
     return named
 
 
-def _answers(
+def answers_to(
     connection: Connection, done: Sequence[tuple[Verification, EnqueuedVerification | Refused]]
 ) -> list[Asked | Refused]:
     """What is answered. Jobs that were there already are looked at: a key with another request is a conflict."""

@@ -4,7 +4,7 @@ A route says which scope it needs by taking `Security(authenticated, scopes=[...
 decided where rows are read, by `caller.tenants`.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 
 from worker.api import limits, tokens
 from worker.api.clients import SCOPES
-from worker.api.tokens import Caller, Origin, Refused
+from worker.api.tokens import Admission, Caller, Origin, Refused
 from worker.database import Database
 
 _scheme = OAuth2(
@@ -55,21 +55,27 @@ class Shown:
     scopes: SecurityScopes
     origin: Origin
 
-    def admitted(self, connection: Connection) -> Caller:
-        """The caller. Answers 401 without a good token, 403 without the scope, 429 beyond the limits.
 
-        `connection` need not be in a transaction, see `tokens.admit`.
-        """
-        found = tokens.admit(connection, self.token, self.origin)
-        if isinstance(found, Refused):
-            raise _challenge(401, "the access token is unknown, expired or revoked", "invalid_token")
-        if found.wait_s:
-            raise limits.too_many(found.wait_s)
-        if not found.caller.scopes >= set(self.scopes.scopes):
-            tokens.refuse(connection, found.caller.id, "insufficient_scope", self.origin, self.token)
-            scope = self.scopes.scope_str
-            raise _challenge(403, f"the access token lacks the scope {scope}", "insufficient_scope", scope)
-        return found.caller
+def admit_all(connection: Connection, shown: Sequence[Shown]) -> list[Caller | HTTPException]:
+    """The caller of each request, or what it is told: 401 without a good token, 403 without the scope, 429 beyond the
+    limits.
+
+    `connection` need not be in a transaction, see `tokens.admit_all`.
+    """
+    found = tokens.admit_all(connection, [(one.token, one.origin) for one in shown])
+    return [_caller(connection, one, admission) for one, admission in zip(shown, found, strict=True)]
+
+
+def _caller(connection: Connection, shown: Shown, found: Admission | Refused) -> Caller | HTTPException:
+    if isinstance(found, Refused):
+        return _challenge(401, "the access token is unknown, expired or revoked", "invalid_token")
+    if found.wait_s:
+        return limits.too_many(found.wait_s)
+    if not found.caller.scopes >= set(shown.scopes.scopes):
+        tokens.refuse(connection, found.caller.id, "insufficient_scope", shown.origin, shown.token)
+        scope = shown.scopes.scope_str
+        return _challenge(403, f"the access token lacks the scope {scope}", "insufficient_scope", scope)
+    return found.caller
 
 
 async def shown(
@@ -87,13 +93,15 @@ async def shown(
 def authenticated(request: Request, token: Annotated[Shown, Depends(shown)]) -> Caller:
     """The caller of a request, before anything else of it is looked at."""
     with database_of(request).single_statements() as connection:
-        return token.admitted(connection)
+        (caller,) = admit_all(connection, [token])
+    if isinstance(caller, HTTPException):
+        raise caller
+    return caller
 
 
 class AdmitsItself(APIRoute):
-    """A route that admits the token shown on the connection that it needs anyhow: each step that FastAPI takes in a
-    thread of its own costs a tenth of a request. What has a wrong form it never sees: that is admitted here, so that
-    it counts, and nobody is told about forms who may not ask at all.
+    """A route that admits the token shown together with what it asks for. What has a wrong form it never sees: that is
+    admitted here, so that it counts, and nobody is told about forms who may not ask at all.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -34,26 +34,31 @@ def too_many(wait_s: int) -> HTTPException:
 # that began later: `greatest` lets it count in the newer span.
 COUNTED = """
     INSERT INTO oauth2_request_counts AS known (client_id, span_s, began_at, requests)
-    SELECT client.id, span_s, date_trunc(unit, now()), 1
-    FROM client, (VALUES (60, 'minute'), (3600, 'hour')) AS spans (span_s, unit) ORDER BY span_s
+    SELECT client.id, span_s, date_trunc(unit, now()), asked
+    FROM client, (VALUES (60, 'minute'), (3600, 'hour')) AS spans (span_s, unit) ORDER BY client.id, span_s
     ON CONFLICT (client_id, span_s) DO UPDATE SET
-        requests = CASE WHEN excluded.began_at > known.began_at THEN 1 ELSE known.requests + 1 END,
+        requests = excluded.requests + CASE WHEN excluded.began_at > known.began_at THEN 0 ELSE known.requests END,
         began_at = greatest(excluded.began_at, known.began_at)
-    RETURNING span_s, began_at, requests
+    RETURNING client_id, span_s, began_at, requests
 """
-"""Counts a request of `client`, which has an id and limits or is empty."""
+"""Counts the requests of each `client`: its id, and how many were `asked`."""
 
 WAIT_S = """
     (SELECT extract(epoch FROM max(began_at + span_s * interval '1 second') FILTER (
-                WHERE requests > CASE span_s WHEN 60 THEN rate_limit_per_minute ELSE rate_limit_per_hour END
-            ) - now()) FROM counted, client)
+                WHERE requests - asked + turn > CASE span_s WHEN 60 THEN per_minute ELSE per_hour END
+            ) - now()) FROM counted WHERE client_id = client)
 """
-"""What is left of the span, in seconds, where `counted` is more than the client's share of it."""
+"""What is left of the span, in seconds, where `counted` was more than the share of `client` at the `turn` of a request
+among those `asked`."""
 
 _COUNT = text(
     f"""
-    WITH client AS (SELECT id, rate_limit_per_minute, rate_limit_per_hour FROM oauth2_clients WHERE id = :client),
-    counted AS ({COUNTED})
-    SELECT {WAIT_S} AS wait_s, set_config('synchronous_commit', 'off', true)
+    WITH request AS (
+        SELECT id AS client, 1 AS asked, 1 AS turn, rate_limit_per_minute AS per_minute, rate_limit_per_hour AS per_hour
+        FROM oauth2_clients WHERE id = :client
+    ), client AS (
+        SELECT client AS id, asked FROM request
+    ), counted AS ({COUNTED})
+    SELECT {WAIT_S} AS wait_s, set_config('synchronous_commit', 'off', true) FROM request
     """  # noqa: S608 - constants of ours
 )

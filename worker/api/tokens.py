@@ -5,10 +5,11 @@ refusal is logged as `introspected`, for the log has no word of its own for it, 
 """
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, text
@@ -91,35 +92,60 @@ def admit(connection: Connection, token: str, origin: Origin) -> Admission | Ref
 
     One statement, and one that writes its few log rows; so `connection` need not be in a transaction.
     """
-    found = connection.execute(_ADMIT, {"hash": _digest(token)}).one_or_none()
-    if found is None:
-        return Refused("unknown_token")
-    if found.refusal is not None:
-        refuse(connection, found.id, found.refusal, origin, token)
-        return Refused(found.refusal)
-    if found.is_first:
+    return admit_all(connection, [(token, origin)])[0]
+
+
+def admit_all(connection: Connection, shown: Sequence[tuple[str, Origin]]) -> list[Admission | Refused]:
+    """As `admit` for one after the other, in as many statements as for one."""
+    known = {row.n: row for row in connection.execute(_ADMIT, {"hashes": [_digest(token) for token, _ in shown]})}
+    noted: set[str] = set()
+    results: list[Admission | Refused] = []
+    for n, (token, origin) in enumerate(shown, 1):
+        if (row := known.get(n)) is None:
+            results.append(Refused("unknown_token"))
+            continue
+        if token not in noted:
+            noted.add(token)
+            _note(connection, row, token, origin)
+        results.append(Refused(row.refusal) if row.refusal is not None else _admission(row))
+    return results
+
+
+def _note(connection: Connection, row: Any, token: str, origin: Origin) -> None:
+    """Log what there is to log of a token that was shown: a refusal, its first use."""
+    if row.refusal is not None:
+        refuse(connection, row.id, row.refusal, origin, token)
+    elif row.is_first:
         connection.execute(_FIRST_USE, {"hash": _digest(token), **_told(origin)})
-    caller = Caller(found.id, found.client_id, frozenset(found.scopes) & frozenset(found.allowed), tuple(found.tenants))
-    return Admission(caller, limits.seconds_to_wait(found.wait_s))
+
+
+def _admission(row: Any) -> Admission:
+    scopes = frozenset(row.scopes) & frozenset(row.allowed)
+    return Admission(Caller(row.id, row.client_id, scopes, tuple(row.tenants)), limits.seconds_to_wait(row.wait_s))
 
 
 # The counter is held for this statement only, and its commit waits for no disk: requests of one client queue for it.
 _ADMIT = text(
     f"""
     WITH shown AS MATERIALIZED (
-        SELECT client.*, token.scopes, token.used_at IS NULL AS is_first,
+        SELECT n, client.*, token.scopes, token.used_at IS NULL AS is_first,
             CASE WHEN token.revoked_at IS NOT NULL THEN 'revoked_token'
                  WHEN token.expires_at <= now() THEN 'expired_token'
                  WHEN NOT client.is_active THEN 'disabled_client'
                  WHEN client.expires_at <= now() THEN 'expired_client' END AS refusal
-        FROM oauth2_access_tokens AS token JOIN oauth2_clients AS client ON client.id = token.client_id
-        WHERE token.token_hash = :hash
+        FROM unnest(CAST(:hashes AS text[])) WITH ORDINALITY AS asked (token_hash, n)
+        JOIN oauth2_access_tokens AS token USING (token_hash)
+        JOIN oauth2_clients AS client ON client.id = token.client_id
+    ), request AS MATERIALIZED (
+        SELECT n, id AS client, rate_limit_per_minute AS per_minute, rate_limit_per_hour AS per_hour,
+            count(*) OVER (PARTITION BY id) AS asked, row_number() OVER (PARTITION BY id ORDER BY n) AS turn
+        FROM shown WHERE refusal IS NULL
     ), client AS (
-        SELECT id, rate_limit_per_minute, rate_limit_per_hour FROM shown WHERE refusal IS NULL
+        SELECT client AS id, asked FROM request WHERE turn = 1
     ), counted AS ({limits.COUNTED})
-    SELECT id, client_id, tenants, allowed_scopes AS allowed, scopes, is_first, refusal, {limits.WAIT_S} AS wait_s,
+    SELECT n, id, client_id, tenants, allowed_scopes AS allowed, scopes, is_first, refusal, {limits.WAIT_S} AS wait_s,
         set_config('synchronous_commit', 'off', true)
-    FROM shown
+    FROM shown LEFT JOIN request USING (n)
     """  # noqa: S608 - constants of ours
 )
 

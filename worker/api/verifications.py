@@ -8,13 +8,13 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Request, Response, Security
 from fastapi.params import Path
 from pydantic import BaseModel
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
 from models.vocabularies import HttpRequestStatus, JobState, TargetEntityType, VerificationStatus, VerificationType
 from worker.api import problems
-from worker.api.asking import KEY_FORM, KIND, Asked, VerificationRequest, ask
+from worker.api.admissions import Admissions, Asking
+from worker.api.asking import KEY_FORM, KIND, Asked, VerificationRequest
 from worker.api.auth import AdmitsItself, Shown, authenticated, database_of, shown
-from worker.api.hinting import Hinting
 from worker.api.metrics import metrics_of
 from worker.api.tokens import Caller
 from worker.errors import BadRequest
@@ -35,7 +35,7 @@ LOCATION = {"Location": {"description": "Where the job is.", "schema": {"type": 
         409: problems.documented("It can't be asked for now, or the Idempotency-Key was used for another request."),
     },
 )
-def ask_for_verification(
+async def ask_for_verification(
     asked: VerificationRequest,
     request: Request,
     token: Annotated[Shown, Security(shown, scopes=["verifications:write"])],
@@ -45,25 +45,12 @@ def ask_for_verification(
     ] = None,
 ) -> Response:
     """Ask for a verification. Once this has answered, the job is not lost."""
-    hinting: Hinting = request.state.hinting
-
-    def ask_as(caller: Caller, connection: Connection) -> Asked:
-        return ask(
-            connection, caller, asked, idempotency_key=idempotency_key, correlation_id=request.state.correlation_id
-        )
-
+    admissions: Admissions = request.state.admissions
+    asking = Asking(token, asked, idempotency_key, request.state.correlation_id, traceparent())
     with metrics_of(request).refusals(KIND):
-        # Single statements: asking is one, and a known job changes nothing. The caller is admitted on the same one.
-        with hinting.single_statements() as connection:
-            caller = token.admitted(connection)
-            enqueued = None if traceparent() is not None else ask_as(caller, connection)
-        if (
-            enqueued is None
-        ):  # a trace is told in the job's transaction, but admission waits for no disk and the job must
-            with hinting.transaction() as connection:
-                enqueued = ask_as(caller, connection)
+        enqueued = await admissions.ask(asking)
     metrics_of(request).asked(KIND, enqueued.how)
-    # As it is sent: FastAPI would check the model once more, in another thread.
+    # As it is sent: FastAPI would check the model once more.
     headers = {"Location": f"/v1/jobs/{enqueued.job_id}"}
     return Response(enqueued.model_dump_json(), 202, headers, "application/json")
 
