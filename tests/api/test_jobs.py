@@ -118,10 +118,12 @@ def test_waiting_holds_no_connection(upstream: Upstream, db: Database) -> None:
     try:
         assert upstream.call("GET", f"/v1/jobs/{job_id}?wait=1").status == 200
         with db.transaction() as connection:
+            # Both requests wait for a second or more by now. What looks at the job again is over in a moment.
             held = connection.execute(
                 text(
                     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
                     " AND pid <> pg_backend_pid() AND state LIKE 'idle in transaction%'"
+                    " AND xact_start < now() - interval '0.9 seconds'"
                 )
             ).scalar_one()
         assert held == 0
