@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import psycopg
+import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
 
@@ -48,6 +49,7 @@ def test_down_and_up_again_leaves_the_same_catalogue(database: DatabaseUrls) -> 
     assert catalogue_of(database) == before
 
 
+@pytest.mark.timeout(300)  # half a second a migration, and there will be more of them
 def test_each_step_can_be_taken_back_alone(fresh_database: DatabaseUrls) -> None:
     chain = list(ScriptDirectory.from_config(configured()).walk_revisions())[::-1]
     after = catalogue_of(fresh_database)
