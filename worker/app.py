@@ -23,7 +23,7 @@ from worker.errors import Misconfigured
 from worker.flower_start import refuse_if_open
 from worker.job import Kind, declared
 from worker.keys import check_keys
-from worker.process import redis_reconnect
+from worker.process import redis_channel
 from worker.process.beat import BeatThread
 from worker.process.health import WorkerHealth
 from worker.process.runtime import Runtime
@@ -31,7 +31,7 @@ from worker.process.shortcut import Shortcut
 from worker.settings import load_settings
 from worker.task_modules import TASK_MODULES
 
-redis_reconnect.mend()
+redis_channel.install()
 app = Celery("integration_worker")
 app.conf.update(celery_configuration(load_settings().celery_broker_url))
 

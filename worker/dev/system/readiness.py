@@ -7,6 +7,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 PATIENCE_S = 1.0
+_BLOCKING_POPS = ("blmpop", "brpop")
 
 
 def accepts(port: int) -> bool:
@@ -32,6 +33,6 @@ def listeners(redis_url: str) -> int:
     """How many Celery workers wait for messages: each then keeps one connection in a blocking pop. 0 without Redis."""
     try:
         with Redis.from_url(redis_url, socket_timeout=PATIENCE_S) as client:
-            return sum(connection["cmd"] == "brpop" for connection in client.client_list())
+            return sum(connection["cmd"] in _BLOCKING_POPS for connection in client.client_list())
     except RedisError:
         return 0
