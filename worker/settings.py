@@ -69,7 +69,7 @@ class Settings(DatabaseSettings):
     beat: bool = False
     """Whether each worker process runs a beat as well, in a thread. Any number may run."""
 
-    calls_in_flight: int = Field(128, ge=1, le=10_000)
+    calls_in_flight: int = Field(256, ge=1, le=10_000)
     """Jobs that one worker process works on at the same time."""
 
     lease_s: float = Field(30, ge=1, allow_inf_nan=False)
