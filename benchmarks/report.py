@@ -15,8 +15,10 @@ from benchmarks.contenders import CHECKOUT, CONTENDERS
 Record = results.Record
 
 _BULK, _MESSAGES = (one.name for one in CONTENDERS if one.is_ours)
+_OURS = {_BULK: "in bulk", _MESSAGES: "with a message each"}
 _PEERS = {one.name for one in CONTENDERS if one.is_peer}
 _GATHERED = "bare loop, gathered"
+_PARTS = ("workers", "postgres", "valkey")
 
 
 def show(console: Console, folder: Path) -> None:
@@ -52,10 +54,10 @@ def jobs_per_s(records: Iterable[Record], name: str, latency_ms: int) -> list[fl
     return [(one["jobs"] - one["check"]["lost"]) / one["seconds"] for one in _rounds(records, name, latency_ms)]
 
 
-def cpu_ms(records: Iterable[Record], name: str, latency_ms: int, part: str) -> float | None:
-    """CPU of one job in `part` (workers, postgres, valkey, provider); the median of the rounds."""
-    found = [one["cpu"][part] * 1000 / one["jobs"] for one in _rounds(records, name, latency_ms)]
-    return median(found) if found else None
+def cpu_ms(records: Iterable[Record], name: str, latency_ms: int) -> dict[str, float]:
+    """CPU of one job by part (workers, postgres, valkey); medians of the rounds. Empty without rounds."""
+    rounds = _rounds(records, name, latency_ms)
+    return {part: median(one["cpu"][part] * 1000 / one["jobs"] for one in rounds) for part in _PARTS if rounds}
 
 
 def _rounds(records: Iterable[Record], name: str, latency_ms: int) -> list[Record]:
@@ -71,20 +73,29 @@ def _table(*columns: str) -> Table:
 
 def _throughput(records: list[Record]) -> Iterator[Any]:
     latencies = sorted({one["latency_ms"] for one in records})
-    parts = ("workers", "postgres", "valkey")
-    table = _table(
-        "jobs/s: median (spread)", *(f"{ms} ms" for ms in latencies), "CPU ms a job", *parts, "lost", "doubled"
-    )
-    for contender in CONTENDERS:
-        mine = [one for one in records if one["contender"] == contender.name]
-        if not mine:
-            continue
-        rates = [_spread(jobs_per_s(records, contender.name, ms)) for ms in latencies]
-        costs = [cpu_ms(records, contender.name, latencies[0], part) or 0.0 for part in parts]
+    table = _table("jobs/s: median (spread)", *(f"{ms} ms" for ms in latencies), "lost", "doubled")
+    for name, mine in _by_contender(records):
+        rates = [_spread(jobs_per_s(records, name, ms)) for ms in latencies]
         troubles = [str(sum(one["check"][word] for one in mine) or "") for word in ("lost", "doubled")]
-        table.add_row(contender.name, *rates, f"{sum(costs):.2f}", *(f"{cost:.2f}" for cost in costs), *troubles)
+        table.add_row(name, *rates, *troubles)
     yield table
-    yield from _targets(records, latencies[0])
+    for latency_ms in latencies:
+        yield from _cpu(records, latency_ms)
+        yield from _targets(records, latency_ms)
+
+
+def _by_contender(records: list[Record]) -> Iterator[tuple[str, list[Record]]]:
+    for contender in CONTENDERS:
+        if mine := [one for one in records if one["contender"] == contender.name]:
+            yield contender.name, mine
+
+
+def _cpu(records: list[Record], latency_ms: int) -> Iterator[Any]:
+    table = _table(f"CPU ms a job at {latency_ms} ms", *_PARTS, "together")
+    for name, _ in _by_contender(records):
+        if parts := cpu_ms(records, name, latency_ms):
+            table.add_row(name, *(f"{cost:.2f}" for cost in parts.values()), f"{sum(parts.values()):.2f}")
+    yield table
 
 
 def _spread(rates: list[float]) -> str:
@@ -104,6 +115,10 @@ def _targets(records: list[Record], latency_ms: int) -> Iterator[str]:
     yield f"Bulk: {rate[_BULK] / peers[best]:.2f} of it (target 4)."
     if _GATHERED in rate:
         yield f"Bulk: {rate[_BULK] / rate[_GATHERED]:.2f} of the gathered floor (target 0.6)."
+    cpu = {name: sum(cpu_ms(records, name, latency_ms).values()) for name in rate}
+    cheapest = min(peers, key=lambda name: cpu[name])
+    ours = ", ".join(f"{cpu[name]:.2f} {words}" for name, words in _OURS.items() if name in cpu)
+    yield f"CPU ms a job: {ours}; of the cheapest peer, {cheapest}, {cpu[cheapest]:.2f} (target: less than that)."
 
 
 def _latency(records: list[Record]) -> Iterator[Any]:
