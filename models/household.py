@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Audited, Base, BigId, Confidence, Hash, StateCode, choice
+from models.base import VACUUMED_SOON, Audited, Base, BigId, Confidence, Hash, StateCode, choice
 from models.facts import MAPPABLE, NOT_PERSONAL, encrypted, kept_with, personal
 from models.vocabularies import (
     DeliveryPointValidation,
@@ -154,7 +154,7 @@ class HouseholdMemberOffer(Audited, Base):
             "id",
             postgresql_where=text("pii_rule_version IS NULL"),
         ),
-        {"info": kept_with("driver")},
+        {"info": kept_with("driver"), "postgresql_with": VACUUMED_SOON},
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, sort_order=-1)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Hash, Money, RiskScore, StateCode, Timestamped, UuidId, choice
+from models.base import VACUUMED_SOON, Base, Hash, Money, RiskScore, StateCode, Timestamped, UuidId, choice
 from models.facts import NOT_PERSONAL, kept, personal
 from models.vocabularies import ProductType, QuoteStatus
 
@@ -38,7 +38,8 @@ class Quote(Timestamped, Base):
                 since="created_at",
                 mask_after_days=1095,
                 why="market conduct reviews look at declined and unsold quotes; names are not needed for long",
-            )
+            ),
+            "postgresql_with": VACUUMED_SOON,
         },
     )
 

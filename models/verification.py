@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Audited, Base, BigId, Confidence, choice
+from models.base import VACUUMED_SOON, Audited, Base, BigId, Confidence, choice
 from models.facts import NOT_PERSONAL, kept, personal
 from models.vocabularies import (
     HttpRequestStatus,
@@ -77,7 +77,8 @@ class IntegrationRequest(Audited, Base):
                 since="created_at",
                 mask_after_days=90,
                 why="a rated policy must be explainable for six years after it ends; the person's data is not needed",
-            )
+            ),
+            "postgresql_with": VACUUMED_SOON,
         },
     )
 
@@ -168,7 +169,8 @@ class IntegrationVerificationResult(Audited, Base):
                 mask_after_days=90,
                 with_table="integration_request",
                 why="as the request it answers; both are masked and deleted together",
-            )
+            ),
+            "postgresql_with": VACUUMED_SOON,
         },
     )
 
@@ -200,7 +202,10 @@ class AskedQuestion(Base):
     __table_args__ = (
         UniqueConstraint("tenant", "question", name="uq_asked_question_tenant"),
         Index("idx_asked_question_asked_at", "asked_at", "id"),
-        {"info": kept(90, since="asked_at", why="longer than answers are used again; without it a call is made anew")},
+        {
+            "info": kept(90, since="asked_at", why="longer than answers are used again; then a call is made anew"),
+            "postgresql_with": {"fillfactor": "50"},  # each row is written again when its asker has ended
+        },
     )
 
     id: Mapped[BigId]

@@ -27,6 +27,7 @@ class Catalogue:
     """Everything in the schema `public` but partitions and Alembic's own table. Names map to definitions."""
 
     columns: dict[tuple[str, str], Column]
+    storage: dict[str, set[str]]
     constraints: dict[tuple[str, str], str]
     indexes: dict[tuple[str, str], str]
     triggers: dict[tuple[str, str], str]
@@ -63,6 +64,10 @@ COLUMNS = sql.SQL("""
       FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
       LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
      WHERE {ours} AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
+""").format(ours=OURS)
+
+STORAGE = sql.SQL("""
+    SELECT c.relname, c.reloptions FROM pg_class c WHERE {ours} AND c.relkind IN ('r', 'p') AND c.reloptions IS NOT NULL
 """).format(ours=OURS)
 
 # NOT NULL constraints (contype n) are rows of this table since PostgreSQL 18; they are columns' facts here.
@@ -109,6 +114,7 @@ def read_catalogue(connection: psycopg.Connection) -> Catalogue:
         columns[table, column] = Column(type_, nullable, default, identity)
     return Catalogue(
         columns=columns,
+        storage={table: set(options) for table, options in connection.execute(STORAGE)},
         constraints=pairs(CONSTRAINTS),
         indexes=pairs(INDEXES),
         triggers=pairs(TRIGGERS),

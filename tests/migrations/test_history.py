@@ -44,7 +44,7 @@ def test_the_first_nine_revisions_keep_their_names() -> None:
 def test_down_and_up_again_leaves_the_same_catalogue(database: DatabaseUrls) -> None:
     before = catalogue_of(database)
     downgrade(database, "base")
-    assert catalogue_of(database) == Catalogue({}, {}, {}, {}, {}, {}, set(), set())
+    assert catalogue_of(database) == Catalogue({}, {}, {}, {}, {}, {}, {}, set(), set())
     migrate(database)
     assert catalogue_of(database) == before
 

@@ -1,4 +1,4 @@
-"""The models and the migrations describe the same database: types, defaults, NULLs, keys, checks and indexes."""
+"""The models and the migrations describe the same database: types, defaults, NULLs, storage, keys, checks, indexes."""
 
 import psycopg
 from alembic import command
@@ -25,6 +25,7 @@ def test_a_database_made_from_the_models_looks_like_a_migrated_one(
     with psycopg.connect(fresh_database.owner_url) as connection:
         made = read_catalogue(connection)
     assert made.columns == catalogue.columns
+    assert made.storage == catalogue.storage
     assert made.constraints == catalogue.constraints
     assert made.indexes == catalogue.indexes
 
