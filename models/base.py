@@ -34,8 +34,8 @@ CHOICE_LENGTH = 32
 """Length of every column that holds one word of a closed list: wide enough that a new word changes the CHECK only."""
 
 VACUUMED_SOON = {"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_threshold": "500"}
-"""`postgresql_with` of tables that masking writes: the old version of a masked row lies there, with all that was masked,
-until VACUUM comes; by default that is once a fifth of the table is dead."""
+"""`postgresql_with` of tables that masking writes: the old version of a masked row lies there until VACUUM comes, by
+default once a fifth of the table is dead."""
 
 
 def short_column_name(index: Index, _table: Table) -> str:

@@ -83,7 +83,7 @@ class Settings(DatabaseSettings):
     gather_ms: float = Field(5, ge=0, le=1000)
     """Jobs claimed or finished within this time share a transaction; up to eight times as long under load."""
 
-    gather_max: int = Field(100, ge=1, le=1000)
+    gather_max: int = Field(200, ge=1, le=1000)
 
     allow_private_providers: bool = False
     """Sandbox configurations may call this machine, private networks and plain http. Never set where real ones run."""

@@ -86,7 +86,8 @@ class Engine:
         return asyncio.run_coroutine_threadsafe(self._begin(kind, ids), self._loop).result()
 
     def hand_over(self, kind: Kind, ids: Sequence[UUID], dealt_with: Callable[[], None]) -> None:
-        """As `begin`, but without waiting: when each is claimed, refused or given back, the loop calls `dealt_with`."""
+        """As `begin`, but without waiting. The loop calls `dealt_with` when each has a place or was given back; until
+        then the hint is more than this process has room for."""
         self._loop.call_soon_threadsafe(self._take_over, kind, ids, dealt_with)
 
     def drain(self) -> None:
@@ -129,9 +130,12 @@ class Engine:
         def end(beginning: asyncio.Task[Summary]) -> None:
             if (error := beginning.exception()) is not None:
                 _log.error("hint.failed", kind=kind.name, jobs=len(ids), error=type(error).__name__, where=where(error))
-            dealt_with()
+            if not placed.done():
+                placed.set_result(None)
 
-        self._keep(self._begin(kind, ids)).add_done_callback(end)
+        placed = self._loop.create_future()
+        placed.add_done_callback(lambda _: dealt_with())
+        self._keep(self._begin(kind, ids, placed)).add_done_callback(end)
 
     def _keep(self, work: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
         """Let it run: a loop by itself keeps only a weak reference, and `drain` wants to know."""
@@ -140,7 +144,7 @@ class Engine:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _begin(self, kind: Kind, ids: Sequence[UUID]) -> Summary:
+    async def _begin(self, kind: Kind, ids: Sequence[UUID], placed: asyncio.Future[None] | None = None) -> Summary:
         lane = await self._lane(kind)
         admitted = 0 if self.is_stopping else self.room.admit(len(ids))
         waiting, surplus = list(ids[:admitted]), list(ids[admitted:])
@@ -150,6 +154,8 @@ class Engine:
         while waiting:
             places = await self.room.take(len(waiting))
             taken, waiting = waiting[:places], waiting[places:]
+            if placed is not None and not waiting and not surplus:
+                placed.set_result(None)
             claimed = [] if self.is_stopping else await lane.claims.submit(taken)
             if self.is_stopping and not claimed:
                 surplus += taken

@@ -1,5 +1,6 @@
 """The engine on a real database: what runs end in, and that a fault of one job stays with that job."""
 
+from threading import Event
 from typing import Any
 from uuid import UUID
 
@@ -187,3 +188,34 @@ def test_a_message_of_many_jobs_has_the_dispatcher_look_for_more_at_once(
     assert len(looks) == 0
     engine.begin(TEST_KIND, ask(db, 2, do="hang"))
     assert len(looks) == 1
+
+
+def test_a_message_waited_in_hand_until_its_job_was_claimed_so_that_claims_were_small(
+    engine: Engine, db: Database
+) -> None:
+    """What counts against Celery's prefetch limit is what has no place yet."""
+    (job_id,) = ask(db)
+    dealt_with = Event()
+    with db.transaction() as connection:
+        connection.execute(text("LOCK TABLE job"))
+        engine.hand_over(TEST_KIND, [job_id], dealt_with.set)
+        assert dealt_with.wait(10)
+        assert engine.room.taken == 1
+    engine.drain()
+    assert effects(db) == {job_id: ["done"]}
+
+
+def test_a_message_without_a_place_stays_in_hand(settings: Settings, engine: Engine, db: Database) -> None:
+    engine.begin(TEST_KIND, ask(db, settings.calls_in_flight, s=0.5))
+    dealt_with = Event()
+    engine.hand_over(TEST_KIND, ask(db), dealt_with.set)
+    assert not dealt_with.wait(0.1)
+    engine.drain()
+    assert dealt_with.is_set()
+
+
+def test_a_message_of_which_nothing_could_be_claimed_is_dealt_with(engine: Engine, db: Database) -> None:
+    engine.stop()
+    dealt_with = Event()
+    engine.hand_over(TEST_KIND, ask(db, 3), dealt_with.set)
+    assert dealt_with.wait(10)

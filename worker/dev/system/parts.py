@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from worker.dev.system.child import Program
 from worker.task_modules import TASK_MODULES
 
-THREADS = 128
+THREADS = 64
 """Hints that one verification worker takes in before it has dealt with them; its jobs run in an event loop, as many as
 WORKER_CALLS_IN_FLIGHT. Threads start only while hints go Celery's own way: see `worker/process/shortcut.py`."""
 
