@@ -28,6 +28,7 @@ help:
 	@echo "make check         lint, types, import rules and the tests that need no server"
 	@echo "make one T=tests/test_wiring.py    one file or one test"
 	@echo "make bench         measure this system beside others (SECTION=latency for one part), some 25 minutes"
+	@echo "make bench-quick   the same in a minute or two, only to see that everything runs"
 	@echo "make clean         remove .venv, caches and the embedded servers' data"
 
 demo: setup
