@@ -4,9 +4,9 @@ By Celery's own way a message becomes a request, waits for a thread of the pool,
 nothing but wait for the engine. Where the engine lives in the consumer's own process, as with the pool `threads`, the
 hint goes to it directly: Celery's `Strategy` is the place where a task may say so.
 
-A hint is acknowledged when it has been dealt with. Until then it counts against the prefetch limit, so what this
-process has no room for stays in the broker. Whatever a hint of ours is not, and all of them while somebody watches
-(task events, for Flower), takes Celery's own way, which ends in the same engine.
+A hint is acknowledged when its jobs have places here or were given back. Until then it counts against the prefetch
+limit, so what this process has no room for stays in the broker. Whatever a hint of ours is not, and all of them while
+somebody watches (task events, for Flower), takes Celery's own way, which ends in the same engine.
 """
 
 from collections.abc import Callable
