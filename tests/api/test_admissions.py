@@ -106,3 +106,20 @@ def test_where_one_breaks_a_rule_of_the_database_its_neighbours_are_written(
     replies = at_once(partial(upstream.call, "POST", PATH, what) for what in asked)
     assert [reply.status for reply in replies] == [202] * 30 + [500]
     assert rows(db) == (30, 30)
+
+
+def test_two_requests_that_each_waited_for_a_lock_held_up_all_others(
+    upstream: Upstream, driver: int, db: Database, database: DatabaseUrls
+) -> None:
+    """They came one after the other, each into a transaction of its own, and there are two at a time."""
+    upstream.call("POST", PATH, question(driver))
+    with psycopg.connect(database.owner_url) as other, ThreadPoolExecutor(3) as pool:
+        other.execute("UPDATE job SET idempotency_key = 'k', idempotency_until = now() + interval '1 day'")
+        waits = []
+        for _ in range(2):
+            waits.append(pool.submit(upstream.call, "POST", PATH, question(driver), Idempotency_Key="k"))
+            wait(waits, 0.1)
+        assert pool.submit(upstream.call, "POST", PATH, question(driver)).result(5).status == 202
+        assert not any(call.done() for call in waits), "the key is still another's"
+        other.rollback()
+        assert {call.result().status for call in waits} == {202}

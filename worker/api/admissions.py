@@ -30,7 +30,8 @@ AT_ONCE = 2
 wait of 4 ms for others takes a tenth off the CPU of a lone request, and doubles the time of its answer."""
 
 PATIENCE = timedelta(milliseconds=200)
-"""So long many wait for a lock together. Whoever else holds it, a key or a row, it concerns one of them."""
+"""So long a lock is waited for here. Whoever else holds it, a key or a row, it concerns one request; that one waits by
+itself, where it holds up nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +86,9 @@ class Admissions:
             answers = [_in_the_name_of(caller, one) for caller, one in zip(callers, together, strict=True)]
             admitted = [one for one in answers if isinstance(one, _Admitted)]
             try:
-                enqueued = _enqueue(connection, admitted, PATIENCE if len(admitted) > 1 else None)
+                enqueued = _enqueue(connection, admitted, PATIENCE)
             except DBAPIError as error:
-                if len(admitted) == 1 or not is_undone(error):
+                if not is_undone(error):
                     raise
                 return answers  # nothing is written yet
             written = iter(answers_to(connection, list(zip((one.wanted for one in admitted), enqueued, strict=True))))
