@@ -51,6 +51,20 @@ def test_a_hint_takes_no_thread_of_the_pool_unless_somebody_watches(
         assert threads(celery) == 1
 
 
+def test_letters_that_are_no_message_ended_the_worker(
+    settings: Settings, ask: Ask, states: States, tmp_path: Path
+) -> None:
+    with (
+        redis.Redis.from_url(settings.redis_url.get_secret_value()) as client,
+        celery_worker(settings, tmp_path) as worker,
+    ):
+        client.lpush("verification", "no message")
+        until(lambda: client.llen("verification") == 0, 60)
+        ask(VERA)
+        until(lambda: states() == {"done": 1}, 60)
+        assert worker.poll() is None
+
+
 def test_a_message_that_names_no_jobs_is_put_aside(
     settings: Settings, celery: Celery, ask: Ask, states: States, tmp_path: Path
 ) -> None:

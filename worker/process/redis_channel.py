@@ -4,6 +4,8 @@
 quarter of a worker's CPU. `BLMPOP` (Redis 7, Valkey) gives as many as are there. A server that doesn't know it, or a
 user who may not call it, is asked as kombu asks.
 
+**What is no message.** Whoever can write to Redis ended a worker by a few letters in its queue. They are left out.
+
 **A lost connection.** Kombu closes it a second time, and by then the channel has no transport left: asking it for
 connection parameters, to put unacknowledged messages back, fails with an AttributeError that Celery doesn't expect, and
 the worker exits. Celery does expect Redis' own ConnectionError, and goes on to reconnect. To be dropped when kombu
@@ -64,7 +66,12 @@ class Channel(_Kombus):  # type: ignore[misc]  # for that reason
         queue = bytes_to_str(key).rsplit(self.sep, 1)[0]
         self._queue_cycle.rotate(queue)
         for message in messages:
-            self.connection._deliver(orjson.loads(message), queue)  # envelopes hold plain JSON only
+            try:
+                envelope = orjson.loads(message)
+            except orjson.JSONDecodeError:
+                _log.warning("broker.unreadable_message", queue=queue, bytes=len(message))
+                continue
+            self.connection._deliver(envelope, queue)
         return True
 
     def _taken(self) -> Any:

@@ -71,6 +71,15 @@ def test_messages_that_wait_are_taken_together_and_in_turn(redis_url: str, clien
     assert pops(client) == {"blmpop": 3, "brpop": 0}
 
 
+def test_letters_in_a_queue_that_were_no_message_ended_the_worker(redis_url: str, client: redis.Redis) -> None:
+    publish(redis_url, 1)
+    client.lpush(QUEUE.name, "no message")
+    publish(redis_url, 1)
+    with capture_logs() as logs, connected(redis_url) as connection:
+        assert received(connection, 2) == [0, 0]
+    assert [(entry["event"], entry["bytes"]) for entry in logs] == [("broker.unreadable_message", 10)]
+
+
 def test_no_more_are_taken_than_may_be_in_hand(redis_url: str, client: redis.Redis) -> None:
     publish(redis_url, 7)
     with connected(redis_url) as connection:
