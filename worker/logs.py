@@ -15,8 +15,8 @@ from worker.settings import Settings
 FIELDS = frozenset(
     (
         "attempt", "blind_calls", "code", "counts", "day", "entry", "error", "error_code", "examples", "job", "jobs",
-        "kind", "no_success_since", "outcome", "owner", "port", "ports", "problem", "queues", "rows", "slot", "slots",
-        "soft_limit", "spent", "tenant", "thread", "took_s", "unfinished", "until", "waits_for", "where",
+        "kind", "no_success_since", "outcome", "owner", "port", "ports", "problem", "queue", "queues", "rows", "slot",
+        "slots", "soft_limit", "spent", "tenant", "thread", "took_s", "unfinished", "until", "waits_for", "where",
     )
 )  # fmt: skip
 """Fields that an event may have: ids, codes, counts, names of ours. Whoever adds one vouches for what is in it."""

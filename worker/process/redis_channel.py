@@ -69,7 +69,7 @@ class Channel(_Kombus):  # type: ignore[misc]  # for that reason
             try:
                 envelope = orjson.loads(message)
             except orjson.JSONDecodeError:
-                _log.warning("broker.unreadable_message", queue=queue, bytes=len(message))
+                _log.warning("broker.unreadable_message", queue=queue)
                 continue
             self.connection._deliver(envelope, queue)
         return True
@@ -83,7 +83,7 @@ class Channel(_Kombus):  # type: ignore[misc]  # for that reason
             client.connection.disconnect()
             raise
         except ResponseError as error:
-            _log.warning("broker.takes_one_by_one", error=str(error)[:100])
+            _log.warning("broker.takes_one_by_one", error=type(error).__name__)
             self._takes_several = False
             return None
 

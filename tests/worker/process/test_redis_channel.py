@@ -77,7 +77,7 @@ def test_letters_in_a_queue_that_were_no_message_ended_the_worker(redis_url: str
     publish(redis_url, 1)
     with capture_logs() as logs, connected(redis_url) as connection:
         assert received(connection, 2) == [0, 0]
-    assert [(entry["event"], entry["bytes"]) for entry in logs] == [("broker.unreadable_message", 10)]
+    assert [(entry["event"], entry["queue"]) for entry in logs] == [("broker.unreadable_message", QUEUE.name)]
 
 
 def test_no_more_are_taken_than_may_be_in_hand(redis_url: str, client: redis.Redis) -> None:
