@@ -49,12 +49,12 @@ class Fleet:
     def pids(self) -> list[int]:
         return [child.pid for child in self.children]
 
-    def hold(self, children: Sequence[Child] | None = None) -> None:
-        """Stop them, or some of them, where they are, so that a backlog can be laid before them."""
-        self._signal(signal.SIGSTOP, children)
+    def hold(self) -> None:
+        """Stop them where they are, so that a backlog can be laid before them."""
+        self._signal(signal.SIGSTOP)
 
-    def let_go(self, children: Sequence[Child] | None = None) -> None:
-        self._signal(signal.SIGCONT, children)
+    def let_go(self) -> None:
+        self._signal(signal.SIGCONT)
 
     def check(self) -> None:
         """Raises if one has ended by itself."""
@@ -69,8 +69,8 @@ class Fleet:
         for child in self.children:
             child.wait(max(0.1, deadline - time.monotonic()))
 
-    def _signal(self, number: signal.Signals, children: Sequence[Child] | None) -> None:
-        for child in self.children if children is None else children:
+    def _signal(self, number: signal.Signals) -> None:
+        for child in self.children:
             if child.ended() is None:
                 os.killpg(child.pid, number)
 

@@ -131,6 +131,14 @@ class Stage:
         [(count,)] = self.sql.execute(_DONE[self.contender.is_ours]).fetchall()
         return int(count)
 
+    def running_at(self, pid: int) -> int:
+        """Jobs of ours that a worker process has claimed and not finished."""
+        rows = self.sql.execute(
+            "SELECT count(*) FROM job WHERE state = 'running' AND split_part(leased_by, ':', 2) = %s", [str(pid)]
+        )
+        [(count,)] = rows.fetchall()
+        return int(count)
+
     def wait(self) -> float:
         """Until all that was asked for is done, or nothing ends any more; gives the moment of the last end."""
         seen, since = -1, time.monotonic()
