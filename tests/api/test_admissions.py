@@ -1,7 +1,8 @@
 """Requests that are admitted and written together: each has the answer that it would have had alone."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import partial
 
 import psycopg
@@ -78,13 +79,19 @@ def test_each_job_belongs_to_the_trace_of_its_own_request(upstream: Upstream, dr
     assert [known[reply.body["job_id"]] for reply in replies] == [*traces, *[None] * 10]
 
 
+@contextmanager
+def key_held(database: DatabaseUrls) -> Iterator[psycopg.Connection]:
+    """Another transaction has given the key `k` to the jobs there are, and does not say yet whether it keeps it."""
+    with psycopg.connect(database.owner_url) as other:
+        other.execute("UPDATE job SET idempotency_key = 'k', idempotency_until = now() + interval '1 day'")
+        yield other
+
+
 def test_who_has_to_wait_for_a_lock_waits_alone(
     upstream: Upstream, driver: int, db: Database, database: DatabaseUrls
 ) -> None:
-    """Another transaction has a key, and does not say yet whether it keeps it."""
     upstream.call("POST", PATH, question(driver))
-    with psycopg.connect(database.owner_url) as other, ThreadPoolExecutor(60) as pool:
-        other.execute("UPDATE job SET idempotency_key = 'k', idempotency_until = now() + interval '1 day'")
+    with key_held(database) as other, ThreadPoolExecutor(60) as pool:
         waits = [pool.submit(upstream.call, "POST", PATH, question(driver), Idempotency_Key="k") for _ in range(2)]
         free = [pool.submit(upstream.call, "POST", PATH, question(driver)) for _ in range(50)]
         assert not wait(free, 9).not_done
@@ -113,8 +120,7 @@ def test_two_requests_that_each_waited_for_a_lock_held_up_all_others(
 ) -> None:
     """They came one after the other, each into a transaction of its own, and there are two at a time."""
     upstream.call("POST", PATH, question(driver))
-    with psycopg.connect(database.owner_url) as other, ThreadPoolExecutor(3) as pool:
-        other.execute("UPDATE job SET idempotency_key = 'k', idempotency_until = now() + interval '1 day'")
+    with key_held(database) as other, ThreadPoolExecutor(3) as pool:
         waits = []
         for _ in range(2):
             waits.append(pool.submit(upstream.call, "POST", PATH, question(driver), Idempotency_Key="k"))

@@ -46,9 +46,9 @@ class Channel(_Kombus):  # type: ignore[misc]  # for that reason
             return
         keys = [self._q_for_pri(queue, step) for step in self.priority_steps for queue in queues]
         wait_s = self.brpop_timeout if timeout is None else timeout
-        room = self.qos.can_consume_max_estimate()
+        credit = self.qos.can_consume_max_estimate()
+        at_once = AT_ONCE if credit is None else min(credit, AT_ONCE)
         connection = self.client.connection
-        at_once = AT_ONCE if room is None else min(room, AT_ONCE)
         self._in_poll, self._brpop_sent_at = connection, monotonic()
         connection.send_command("BLMPOP", wait_s or 0, len(keys), *keys, "RIGHT", "COUNT", at_once)
 
