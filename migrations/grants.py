@@ -14,14 +14,29 @@ NEVER_CHANGED = ("provider_call",)
 
 REVISION = "alembic_version"
 
-TABLES = sa.text("""
+# What belongs to an extension is its owner's to grant, and the application needs none of it.
+_EXTENSIONS_OWN = "SELECT objid FROM pg_depend WHERE classid = '{0}'::regclass AND deptype = 'e'"
+_RELATIONS, _ROUTINES = _EXTENSIONS_OWN.format("pg_class"), _EXTENSIONS_OWN.format("pg_proc")
+
+TABLES = sa.text(f"""
     SELECT c.relname, EXISTS (
              SELECT FROM pg_partition_ancestors(c.oid) AS a(id) WHERE a.id = to_regclass(:append_only)
            ) OR starts_with(c.relname, :append_only || '_') AS is_append_only -- a month that was detached
       FROM pg_class c
      WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v')
+       AND c.oid NOT IN ({_RELATIONS})
      ORDER BY c.relname
-""")
+""")  # noqa: S608 - a constant of ours
+
+SEQUENCES = sa.text(f"""
+    SELECT c.oid::regclass::text FROM pg_class c
+     WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'S' AND c.oid NOT IN ({_RELATIONS})
+""")  # noqa: S608 - as above
+
+ROUTINES = sa.text(f"""
+    SELECT p.oid::regprocedure::text FROM pg_proc p
+     WHERE p.pronamespace = current_schema()::regnamespace AND p.oid NOT IN ({_ROUTINES})
+""")  # noqa: S608 - as above
 
 
 def grant_application_role(connection: sa.Connection, role: str) -> None:
@@ -30,11 +45,10 @@ def grant_application_role(connection: sa.Connection, role: str) -> None:
         raise CommandError(f"The application's role {role!r} does not exist: create it, then upgrade again.")
     quote = connection.dialect.identifier_preparer.quote
     to, schema = quote(role), quote(connection.scalar(sa.text("SELECT current_schema()")) or "public")
-    statements = [
-        f"GRANT USAGE ON SCHEMA {schema} TO {to}",
-        f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {to}",
-        f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {to}",
-    ]
+    statements = [f"GRANT USAGE ON SCHEMA {schema} TO {to}"]
+    for right, what, query in (("USAGE, SELECT", "SEQUENCE", SEQUENCES), ("EXECUTE", "ROUTINE", ROUTINES)):
+        if names := connection.scalars(query).all():
+            statements.append(f"GRANT {right} ON {what} {', '.join(names)} TO {to}")
     for name, is_append_only in connection.execute(TABLES, {"append_only": APPEND_ONLY}):
         table = f"{schema}.{quote(name)}"
         if name == REVISION:

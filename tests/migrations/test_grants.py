@@ -1,6 +1,7 @@
 """What the application's role may do, and what it may not."""
 
 from datetime import date
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -11,6 +12,7 @@ from migrations.grants import grant_application_role
 from tests.conftest import DatabaseUrls, migrate
 from tests.migrations.rows import only
 from tests.migrations.running import owner_connection
+from worker.dev.embedded import EmbeddedServers
 
 
 def test_the_application_cannot_change_the_audit_trail(database: DatabaseUrls) -> None:
@@ -62,6 +64,17 @@ def test_granting_again_changes_nothing(database: DatabaseUrls) -> None:
     before = rights()
     migrate(database)
     assert rights() == before
+
+
+def test_an_extension_beside_the_tables_stopped_every_upgrade(servers: EmbeddedServers, database: DatabaseUrls) -> None:
+    """One that an administrator had added, so that its functions were not the owner's to grant."""
+    url = urlsplit(servers.admin_database_url)._replace(path=f"/{database.name}").geturl()
+    with psycopg.connect(url) as admin:
+        admin.execute("CREATE EXTENSION pg_stat_statements")
+    migrate(database)
+    with psycopg.connect(database.app_url) as connection:
+        assert only(connection, "SELECT has_table_privilege('job', 'DELETE')")
+        assert not only(connection, "SELECT has_table_privilege('pg_stat_statements', 'DELETE')")
 
 
 def test_a_missing_role_is_named(database: DatabaseUrls) -> None:

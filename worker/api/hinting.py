@@ -1,7 +1,7 @@
 """Hints leave from a thread of their own: no answer waits for a broker that is away or hangs.
 
 A job that is asked for alone is hinted at once. After a message there is a pause, in which the jobs of other requests
-gather for the next one: a message costs more than anything else that is done for a request. The row is what was asked
+gather for the next one: jobs that a worker hears of together share its transactions. The row is what was asked
 for; a hint that is dropped here costs the second until the dispatcher looks.
 """
 
@@ -18,8 +18,9 @@ from worker.database import AFTER_COMMIT, Database
 BACKLOG_MAX = 1000
 """So many requests' hints may wait for their turn; with a broker that is well, it is a handful."""
 
-PAUSE_S = 0.05
-"""Between two messages."""
+PAUSE_S = 0.1
+"""Between two messages. At 200 requests a second a job costs the workers half of what it costs with 0.02, and with 0.2
+little less."""
 
 _CLOSE_S = 1
 

@@ -27,8 +27,9 @@ from worker.window import Due
 _log = structlog.get_logger(__name__)
 
 _SHORTEST_PAUSE_S = 0.05
-_ENOUGH_FOR_S = 0.2
-"""Where as many messages wait as jobs are wanted, each with one at least, there is work for a moment."""
+_CALM_FOR_S = 0.2
+"""Where as many messages wait as jobs are wanted, or fewer jobs are due than are wanted, another look finds nothing new
+so soon, however much room there is."""
 _PICK_MAX = 1000
 _MESSAGES_A_FILL = 4
 _SHARED_FROM = 20
@@ -53,7 +54,7 @@ class Dispatcher:
         self._hints = hints
         self._room = room
         self._queues = queues
-        self._enough_until = dict.fromkeys(queues, 0.0)
+        self._calm_until = dict.fromkeys(queues, 0.0)
         self._no_rescue_before = 0.0
         self._has_room = threading.Event()
         self._is_stopping = False
@@ -110,10 +111,10 @@ class Dispatcher:
 
     def _fill(self, queue: str) -> None:
         wanted = min(self._room.wanted, _PICK_MAX)
-        if wanted <= 0 or time.monotonic() < self._enough_until[queue] or (depth := self._hints.depth(queue)) is None:
+        if wanted <= 0 or time.monotonic() < self._calm_until[queue] or (depth := self._hints.depth(queue)) is None:
             return
         if depth >= wanted:
-            self._enough_until[queue] = time.monotonic() + _ENOUGH_FOR_S
+            self._calm_until[queue] = time.monotonic() + _CALM_FOR_S
             return
         with self._database.transaction() as connection:
             if not connection.execute(_TRY_LOCK, {"queue": queue}).scalar_one():
@@ -125,6 +126,8 @@ class Dispatcher:
                 settled_for=_SETTLED_FOR,
                 lost_after=_LOST_AT_LAST if depth else _LOST_IF_QUEUE_EMPTY,
             )
+        if len(due) < wanted - depth:
+            self._calm_until[queue] = time.monotonic() + _CALM_FOR_S
         self._send(queue, due)
 
     def _send(self, queue: str, due: Sequence[Due]) -> None:

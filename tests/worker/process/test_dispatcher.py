@@ -6,6 +6,7 @@ import socket
 import threading
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from unittest.mock import Mock
 from uuid import UUID
 
 import pytest
@@ -13,6 +14,7 @@ import redis
 
 from tests.waiting import until
 from tests.worker.asking import ask, change, job
+from worker import window
 from worker.database import Database
 from worker.hints import Hints
 from worker.process.dispatcher import Dispatcher
@@ -77,6 +79,26 @@ def test_the_backlog_stays_in_postgresql(
     for _ in range(5):
         dispatcher.wake()
     assert len(ids_in(hinted())) < 10 * ROOM
+
+
+def test_the_ledger_was_searched_for_each_job_that_ended_though_nothing_more_was_due(
+    dispatcher: Dispatcher, db: Database, hinted: Callable[[], list[list[UUID]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.process.dispatcher._CALM_FOR_S", 60)
+    ask(db, ROOM - 1)
+    settle(db)
+    dispatcher.start()
+    until(lambda: len(ids_in(hinted())) == ROOM - 1)
+    pick, made_round = Mock(side_effect=window.pick), Mock()
+    monkeypatch.setattr(window, "pick", pick)
+    monkeypatch.setattr(dispatcher.thread, "made_round", made_round)
+
+    def is_asked_again() -> bool:
+        dispatcher.wake()
+        return made_round.call_count >= 5
+
+    until(is_asked_again)
+    assert not pick.called
 
 
 def test_a_flushed_hint_is_missed_after_a_few_seconds(
