@@ -24,7 +24,7 @@ from worker.dev.system import parts
 from worker.dev.system.home import Home
 from worker.dev.system.interruption import Interrupted, Interruption
 from worker.dev.system.nursery import Nursery
-from worker.dev.system.ports import choose
+from worker.dev.system.ports import Ports
 from worker.dev.system.readiness import accepts, answers, listeners
 from worker.dev.system.supervisor import Supervisor
 from worker.errors import Misconfigured
@@ -82,8 +82,9 @@ def _run(
     home = Home(request.home)
     home.create()
     os.environ["WORKER_HOME"] = str(home.path)
-    api_port, flower_port = choose(request.api_port, "--port"), choose(request.flower_port, "--flower-port")
-    sandbox_port = choose(request.sandbox_port, "--sandbox-port") if is_embedded else None
+    ports = Ports()
+    api_port, flower_port = ports.choose(request.api_port, "--port"), ports.choose(request.flower_port, "--flower-port")
+    sandbox_port = ports.choose(request.sandbox_port, "--sandbox-port") if is_embedded else None
     with interruption.at_once():
         servers: EmbeddedServers | None = None
         if is_embedded:
@@ -100,7 +101,7 @@ def _run(
     if sandbox_port is not None:
         supervisor.start(parts.sandbox(sandbox_port))
     numbers = range(1, request.workers + 1)
-    health = {name: choose(0, "") for name in (*(f"worker-{n}" for n in numbers), "rating", "maintenance")}
+    health = {name: ports.choose(0, "") for name in (*(f"worker-{n}" for n in numbers), "rating", "maintenance")}
     # Each of them has a beat: the clock goes on whichever dies, and no process is there for it alone.
     supervisor.start(*(parts.verification_worker(n, health_port=health[f"worker-{n}"], beat=True) for n in numbers))
     supervisor.start(parts.rating_worker(health["rating"]), parts.maintenance_worker(health["maintenance"]))
@@ -114,10 +115,10 @@ def _run(
             partial(answers, flower_port, "/healthcheck"),
         ),
     ]
-    ports = ", ".join(f"{name} {port}" for name, port in {**health, "api": api_port}.items())
+    named = ", ".join(f"{name} {port}" for name, port in {**health, "api": api_port}.items())
     announcements.append(
         _Announcement(
-            f"Health   /healthz, /readyz and /metrics at 127.0.0.1: {ports}",
+            f"Health   /healthz, /readyz and /metrics at 127.0.0.1: {named}",
             lambda: all(answers(port, "/healthz") for port in health.values()),
         )
     )
