@@ -15,8 +15,8 @@ NEVER_CHANGED = ("provider_call",)
 REVISION = "alembic_version"
 
 # What belongs to an extension is its owner's to grant, and the application needs none of it.
-_EXTENSIONS_OWN = "SELECT objid FROM pg_depend WHERE classid = '{0}'::regclass AND deptype = 'e'"
-_RELATIONS, _ROUTINES = _EXTENSIONS_OWN.format("pg_class"), _EXTENSIONS_OWN.format("pg_proc")
+_RELATIONS_OF_EXTENSIONS = "SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass AND deptype = 'e'"
+_ROUTINES_OF_EXTENSIONS = "SELECT objid FROM pg_depend WHERE classid = 'pg_proc'::regclass AND deptype = 'e'"
 
 TABLES = sa.text(f"""
     SELECT c.relname, EXISTS (
@@ -24,19 +24,20 @@ TABLES = sa.text(f"""
            ) OR starts_with(c.relname, :append_only || '_') AS is_append_only -- a month that was detached
       FROM pg_class c
      WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v')
-       AND c.oid NOT IN ({_RELATIONS})
+       AND c.oid NOT IN ({_RELATIONS_OF_EXTENSIONS})
      ORDER BY c.relname
 """)  # noqa: S608 - a constant of ours
 
 SEQUENCES = sa.text(f"""
     SELECT c.oid::regclass::text FROM pg_class c
-     WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'S' AND c.oid NOT IN ({_RELATIONS})
-""")  # noqa: S608 - as above
+     WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'S'
+       AND c.oid NOT IN ({_RELATIONS_OF_EXTENSIONS})
+""")  # noqa: S608 - a constant of ours
 
 ROUTINES = sa.text(f"""
     SELECT p.oid::regprocedure::text FROM pg_proc p
-     WHERE p.pronamespace = current_schema()::regnamespace AND p.oid NOT IN ({_ROUTINES})
-""")  # noqa: S608 - as above
+     WHERE p.pronamespace = current_schema()::regnamespace AND p.oid NOT IN ({_ROUTINES_OF_EXTENSIONS})
+""")  # noqa: S608 - a constant of ours
 
 
 def grant_application_role(connection: sa.Connection, role: str) -> None:

@@ -1,8 +1,8 @@
 """Hints leave from a thread of their own: no answer waits for a broker that is away or hangs.
 
 A job that is asked for alone is hinted at once. After a message there is a pause, in which the jobs of other requests
-gather for the next one: jobs that a worker hears of together share its transactions. The row is what was asked
-for; a hint that is dropped here costs the second until the dispatcher looks.
+gather for the next one: jobs that a worker hears of together share its transactions. The row is what was asked for; a
+hint that is dropped here costs the second until the dispatcher looks.
 """
 
 from collections.abc import Callable, Iterator
