@@ -122,6 +122,15 @@ def test_words_are_of_this_run_only() -> None:
     assert len({word() for _ in range(1000)}) == 1000
 
 
+def test_commands_were_missed_where_the_listener_had_no_time_to_read_them(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        for _ in range(20):
+            monitor = Monitor(redis_url)
+            monitor.start()
+            client.ping()
+            assert monitor.stop().count(b'"PING"') == 1
+
+
 def test_every_kind_of_key_is_read_and_every_command_heard(redis_url: str) -> None:
     monitor = Monitor(redis_url)
     monitor.start()

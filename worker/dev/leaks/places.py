@@ -2,8 +2,10 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import sqlalchemy as sa
 from redis import Redis
@@ -54,6 +56,7 @@ class Monitor:
     def __init__(self, url: str) -> None:
         self._client: Any = Redis.from_url(url, socket_timeout=1)
         self._said: list[bytes] = []
+        self._farewell = uuid4().hex
         self._stopping = threading.Event()
         self._listening = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -63,7 +66,10 @@ class Monitor:
         self._listening.wait(10)
 
     def stop(self) -> bytes:
+        """What was heard. It listens until it hears itself take leave: what came before that is not missed."""
         self._stopping.set()
+        with suppress(RedisError):
+            self._client.echo(self._farewell)
         self._thread.join(5)
         self._client.close()
         return b"\n".join(self._said)
@@ -71,11 +77,12 @@ class Monitor:
     def _listen(self) -> None:
         with self._client.monitor() as monitor:
             self._listening.set()
-            while not self._stopping.is_set():
+            while not (self._said and self._farewell.encode() in self._said[-1]):
                 try:
                     self._said.append(monitor.connection.read_response(disable_decoding=True))
                 except (TimeoutError, RedisError):
-                    continue
+                    if self._stopping.is_set():
+                        return
 
 
 def files(paths: list[Path], kind: str = "file") -> Found:
