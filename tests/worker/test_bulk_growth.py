@@ -1,14 +1,20 @@
 """What a bulk costs does not grow with the tables: all is found by keys."""
 
+import json
+import re
+
+import psycopg
 import pytest
 from sqlalchemy import text
 
+from tests.conftest import DatabaseUrls
 from tests.worker.test_ledger_growth import pages
 from worker.bulk import Refused, Verification, enqueue_verifications
 from worker.crypto import Keyring
 from worker.database import Database
 from worker.dev.demo.households import add_drivers
 from worker.dev.demo.sample import INTEGRATION, configure_sandbox
+from worker.dev.embedded import EmbeddedServers
 from worker.dev.sandbox.personas import BY_LICENSE
 from worker.settings import Settings
 
@@ -72,3 +78,32 @@ def test_a_bulk_reads_no_table_whole(db: Database, asked: list[Verification]) ->
             touched[name] = (pages(connection) - before) / len(some)
             connection.rollback()
     assert max(touched.values()) < PAGES_EACH, touched
+
+
+EXPLAINED = """
+    LOAD 'auto_explain';
+    SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;
+    SET auto_explain.log_analyze = on; SET auto_explain.log_timing = off;
+    SET client_min_messages = log
+"""
+
+
+def test_no_job_of_a_bulk_is_compared_with_all_others(
+    servers: EmbeddedServers, database: DatabaseUrls, asked: list[Verification]
+) -> None:
+    """Once those that were inserted were joined with those that were asked for, one with each: ten thousand took three
+    seconds rather than one."""
+    drivers = [one.driver_id for one in asked] * 10
+    plans: list[str] = []
+    superuser = servers.admin_database_url.removesuffix("postgres") + database.name
+    with psycopg.connect(superuser, autocommit=True) as connection:
+        connection.execute(EXPLAINED)
+        connection.add_notice_handler(lambda notice: plans.append(notice.message_primary or ""))
+        found = connection.execute(
+            "SELECT how FROM try_enqueue_verifications(CAST(%s AS jsonb))",
+            [json.dumps([{"integration": INTEGRATION, "driver_id": driver} for driver in drivers])],
+        ).fetchall()
+    (written,) = [plan for plan in plans if "Insert on integration_request" in plan]
+    compared = [int(rows) for rows in re.findall(r"Rows Removed by Join Filter: (\d+)", written)]
+    assert len(found) == len(drivers)
+    assert sum(compared) < 5 * len(drivers), written
