@@ -124,6 +124,43 @@ def test_while_all_calls_are_busy_the_next_batch_grows() -> None:
     play(scene())
 
 
+def test_while_a_call_is_alone_the_next_batch_grows() -> None:
+    async def scene() -> None:
+        gate = asyncio.Event()
+        work = Works(gate)
+        gatherer = Gatherer(work, linger_s=0, at_most=50, at_once=2, alone_s=3600)
+        calls = []
+        for n in range(40):
+            calls.append(asyncio.create_task(gatherer.submit(n)))
+            for _ in range(5):
+                await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(*calls)
+        assert work.batches == [[0], list(range(1, 40))]
+        assert work.most_at_once == 1
+
+    play(scene())
+
+
+def test_behind_a_call_that_is_held_up_others_begin() -> None:
+    async def scene() -> None:
+        gate = asyncio.Event()
+        held = Works(gate)
+
+        async def work(items: list[int]) -> list[int]:
+            return await held(items) if 0 in items else items
+
+        gatherer: Gatherer[int, int] = Gatherer(work, linger_s=0, at_most=50, at_once=2, alone_s=QUIET)
+        first = asyncio.create_task(gatherer.submit(0))
+        await held.begun.wait()
+        assert [await gatherer.submit(n) for n in (1, 2, 3)] == [1, 2, 3]
+        assert not first.done()
+        gate.set()
+        assert await first == 0
+
+    play(scene())
+
+
 def test_an_error_reaches_exactly_the_callers_of_its_batch() -> None:
     async def scene() -> None:
         gatherer = Gatherer(Works(), linger_s=QUIET, at_most=3, at_once=1)

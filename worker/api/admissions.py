@@ -26,8 +26,9 @@ from worker.gather import Gatherer
 
 AT_MOST = 50
 AT_ONCE = 2
-"""While one transaction waits for the disk, another writes; whatever comes meanwhile gathers. Nobody waits but then: a
-wait of 4 ms for others takes a tenth off the CPU of a lone request, and doubles the time of its answer."""
+ALONE_S = 0.05
+"""Whatever comes while a transaction is under way gathers for the next; another begins beside it only if it is held up.
+Nobody waits but then: to wait 4 ms for others takes a tenth off the CPU of a request, and adds as much to its time."""
 
 PATIENCE = timedelta(milliseconds=200)
 """So long a lock is waited for here. Whoever else holds it, a key or a row, it concerns one request; that one waits by
@@ -62,7 +63,7 @@ class Admissions:
     def __init__(self, hinting: Hinting) -> None:
         self._hinting = hinting
         self._gathered: Gatherer[Asking, _Answer | _Admitted] = Gatherer(
-            self._in_thread, linger_s=0, at_most=AT_MOST, at_once=AT_ONCE
+            self._in_thread, linger_s=0, at_most=AT_MOST, at_once=AT_ONCE, alone_s=ALONE_S
         )
 
     async def ask(self, asking: Asking) -> Asked:
