@@ -22,7 +22,7 @@ from worker.database import Database
 from worker.dev.demo.sample import INTEGRATION
 from worker.dev.system import parts
 from worker.dev.system.child import Program
-from worker.dev.system.ports import choose
+from worker.dev.system.ports import free_port
 from worker.settings import DatabaseSettings
 
 PER_SECOND = 200
@@ -56,7 +56,7 @@ def open_loop(place: Place, template: Template, seconds: float, warm_up: int) ->
                 per_hour=1_000_000,
             )
         database.close()
-        port = choose(0, "")
+        port = free_port()
         api = parts.api(port)
         program = Program(api.name, api.command, {**api.environment, "DATABASE_URL": url})
         with running([program], place.home.logs):

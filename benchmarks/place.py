@@ -24,7 +24,7 @@ from benchmarks.processes import Fleet, cpu_s
 from worker.dev.embedded import EmbeddedServers, roles
 from worker.dev.system.child import Child, Program
 from worker.dev.system.home import Home
-from worker.dev.system.ports import choose
+from worker.dev.system.ports import free_port
 
 CHECKOUT = Path(__file__).parents[1]
 READY_WITHIN_S = 30.0
@@ -150,7 +150,7 @@ def open_place() -> Iterator[Place]:
         servers = EmbeddedServers(home.servers)
         stack.callback(lambda: shutil.rmtree(servers.home, ignore_errors=True))
         stack.enter_context(servers)
-        provider = Provider(choose(0, ""), home.logs)
+        provider = Provider(free_port(), home.logs)
         stack.callback(provider.stop)
         os.environ.pop("BROKER_URL", None)
         os.environ.update(

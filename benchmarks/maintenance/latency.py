@@ -16,7 +16,7 @@ from worker.dev.demo.households import INTEGRATIONS, add_drivers
 from worker.dev.demo.sample import configure_sandbox
 from worker.dev.sandbox.personas import PERSONAS
 from worker.dev.system import parts
-from worker.dev.system.ports import choose
+from worker.dev.system.ports import free_port
 from worker.enqueue import enqueue_verification
 from worker.settings import load_settings
 
@@ -48,7 +48,7 @@ def run(rows: int = 300_000, rounds: int = 3, seconds: float = 20.0, directory: 
             for number in range(rounds):
                 add_requests(owner, rows // 2, days=_days(number))
             settle(owner)
-        port = choose(0, "")
+        port = free_port()
         asker = _Asker(f"http://127.0.0.1:{port}")
         programs = (parts.sandbox(port, latency="50ms"), parts.verification_worker(1))
         with here.processes(*programs, maintenance_worker(), workers=2), here.owner() as owner:

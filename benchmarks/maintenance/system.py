@@ -16,7 +16,7 @@ from worker.dev.embedded import EmbeddedServers
 from worker.dev.system import parts
 from worker.dev.system.child import Program
 from worker.dev.system.home import Home
-from worker.dev.system.ports import choose
+from worker.dev.system.ports import free_port
 from worker.dev.system.readiness import listeners
 from worker.dev.system.supervisor import Supervisor
 from worker.schema import migrate
@@ -90,7 +90,7 @@ def system(directory: Path | None = None) -> Iterator[System]:
 
 
 def maintenance_worker() -> Program:
-    return parts.maintenance_worker(choose(0, ""))
+    return parts.maintenance_worker(free_port())
 
 
 def ask(connection: psycopg.Connection, kind: str) -> UUID:

@@ -15,7 +15,7 @@ from tests.waiting import until
 from tests.worker.health.test_port import answers
 from tests.worker.health.test_port import ask as get
 from worker.database import Database
-from worker.dev.system.ports import choose
+from worker.dev.system.ports import free_port
 from worker.health.watchdog import EXIT_STATUS
 from worker.settings import Settings
 
@@ -36,7 +36,7 @@ def says_that_it_is_stuck(port: int) -> bool:
 @pytest.mark.parametrize("part", ["dispatcher", "leases"])
 def test_a_worker_with_a_hung_thread_says_so_and_ends_itself(settings: Settings, tmp_path: Path, part: str) -> None:
     """Jobs would begin here and lose their leases, or wait for retries that nobody looks for."""
-    port, hangs = choose(0, ""), tmp_path / "hangs"
+    port, hangs = free_port(), tmp_path / "hangs"
     variables = {
         "WORKER_HEALTH_PORT": str(port), "WORKER_RENEW_EVERY_S": "1", "HANGS": part, "HANGS_FROM": str(hangs)
     }  # fmt: skip
@@ -55,7 +55,7 @@ def test_a_rating_worker_one_of_whose_children_hangs_ends_itself(
     settings: Settings, db: Database, tmp_path: Path
 ) -> None:
     """Half of its places would be taken by jobs that never begin; the parent runs none and is well."""
-    port = choose(0, "")
+    port = free_port()
     variables = {"WORKER_HEALTH_PORT": str(port), "WORKER_RENEW_EVERY_S": "1"}
     pool = ("-P", "prefork", "-c", "2")
 
@@ -79,7 +79,7 @@ def test_a_rating_worker_one_of_whose_children_hangs_ends_itself(
 
 
 def test_a_beat_that_no_longer_looks_at_the_clock_ends_itself(settings: Settings, db: Database, tmp_path: Path) -> None:
-    port, hangs, log = choose(0, ""), tmp_path / "hangs", tmp_path / "beat.log"
+    port, hangs, log = free_port(), tmp_path / "hangs", tmp_path / "beat.log"
     variables = {"WORKER_HEALTH_PORT": str(port), "HANGS": "clock", "HANGS_FROM": str(hangs)}
     command = (sys.executable, "-m", "celery", "-A", APP, "beat", "--max-interval", "1")
     with log.open("ab") as out:

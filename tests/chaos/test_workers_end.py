@@ -21,7 +21,7 @@ from tests.worker.health.test_port import answers
 from tests.worker.health.test_port import ask as get
 from worker.database import Database
 from worker.dev.sandbox.server import SandboxServer
-from worker.dev.system.ports import choose
+from worker.dev.system.ports import free_port
 from worker.health.watchdog import EXIT_STATUS
 from worker.settings import Settings
 
@@ -101,7 +101,7 @@ def test_a_deaf_worker_says_so_and_ends_itself(
     settings: Settings, sandbox: SandboxServer, ask: Ask, states: States, tmp_path: Path
 ) -> None:
     """An operator's `cancel_consumer` lasts until the worker is restarted: nobody would notice."""
-    port = choose(0, "")
+    port = free_port()
     variables = {"WORKER_HEALTH_PORT": str(port), "WORKER_STUCK_AFTER_S": "6"}
     with celery_worker(settings, tmp_path / "a", variables=variables) as worker:
         until(lambda: answers(port), 120)

@@ -16,7 +16,7 @@ from tests.waiting import until
 from tests.worker.health.test_port import answers
 from tests.worker.health.test_port import ask as get
 from worker.database import Database
-from worker.dev.system.ports import choose
+from worker.dev.system.ports import free_port
 from worker.enqueue import enqueue
 from worker.settings import Settings
 
@@ -39,7 +39,7 @@ def scrape(port: int) -> dict[str, dict[tuple[str, ...], float]]:
 def test_a_worker_of_threads_tells_what_it_did_and_where_the_time_went(
     settings: Settings, ask: Ask, tmp_path: Path
 ) -> None:
-    port = choose(0, "")
+    port = free_port()
     ask("TX00000001", count=3)
     with celery_worker(settings, tmp_path, variables={"WORKER_HEALTH_PORT": str(port)}):
         until(lambda: answers(port) and get(port, "/readyz")[0] == 200, 120)
@@ -56,7 +56,7 @@ def test_a_worker_of_threads_tells_what_it_did_and_where_the_time_went(
 
 
 def test_the_children_of_a_prefork_worker_are_both_counted(settings: Settings, db: Database, tmp_path: Path) -> None:
-    port = choose(0, "")
+    port = free_port()
 
     def both_have_ended_one() -> bool:
         with db.transaction() as connection:
@@ -78,7 +78,7 @@ def test_the_children_of_a_prefork_worker_are_both_counted(settings: Settings, d
 
 
 def test_a_beat_tells_how_it_is(settings: Settings, tmp_path: Path) -> None:
-    port = choose(0, "")
+    port = free_port()
     environment = {**environment_of(settings, tmp_path), "WORKER_HEALTH_PORT": str(port), "PYTHONPATH": str(CHECKOUT)}
     command = (sys.executable, "-m", "celery", "-A", "worker.app", "beat")
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as beat:

@@ -19,7 +19,7 @@ from tests.cli.processes import clean_environment
 from tests.conftest import DatabaseUrls
 from tests.sources import ROOT
 from worker.dev.embedded import binaries
-from worker.dev.system.ports import choose
+from worker.dev.system.ports import free_port
 
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
 PORTS = ("8000", "5555", "8081", "9101")
@@ -42,7 +42,7 @@ class Composed:
     def port(self, service: str, port: str) -> str:
         known = self.ports.setdefault((service, port), "")
         if not known:
-            known = self.ports[service, port] = str(choose(0, "--port"))
+            known = self.ports[service, port] = str(free_port())
         return known
 
     def argv(self, service: str, command: Sequence[str]) -> list[str]:
@@ -106,7 +106,7 @@ def make(place: Path, database: DatabaseUrls) -> Composed:
     """Secrets as `docker/secrets.sh` makes them, with the addresses of this machine."""
     composed = Composed(place)
     subprocess.run(["sh", ROOT / "docker" / "secrets.sh", place / "secrets"], check=True)
-    composed.redis_port = choose(0, "--port")
+    composed.redis_port = free_port()
     for name, address in {
         "database_url": database.app_url,
         "migration_database_url": database.owner_url,

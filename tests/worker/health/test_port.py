@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from tests.waiting import until
 from worker.cli.program import program
 from worker.crypto import new_key
-from worker.dev.system.ports import choose
+from worker.dev.system.ports import free_port
 from worker.health.children import Child, Children
 from worker.health.port import Answers, HealthPort
 from worker.metrics import Metrics
@@ -53,7 +53,7 @@ def answers(port: int) -> bool:
 
 @contextmanager
 def listening(answers_: Answers, **values: object) -> Iterator[int]:
-    port = choose(0, "")
+    port = free_port()
     health = HealthPort(settings_with(health_port=str(port), **values), answers_)
     health.start()
     try:
@@ -109,7 +109,7 @@ def test_who_asks_slowly_keeps_nobody_from_asking() -> None:
 
 
 def test_processes_share_a_range_and_a_port_that_becomes_free_is_taken() -> None:
-    port = choose(0, "")
+    port = free_port()
     settings = settings_with(health_port=str(port))
     first = HealthPort(settings, Answers(lambda: b"first", well, well))
     second = HealthPort(settings, Answers(lambda: b"second", well, well))

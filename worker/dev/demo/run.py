@@ -25,7 +25,7 @@ from worker.dev.system import parts
 from worker.dev.system.home import Home
 from worker.dev.system.interruption import Interrupted, Interruption
 from worker.dev.system.nursery import Nursery
-from worker.dev.system.ports import choose
+from worker.dev.system.ports import free_port
 from worker.dev.system.readiness import listeners
 from worker.dev.system.supervisor import Supervisor
 from worker.errors import Misconfigured, WorkerError
@@ -83,7 +83,7 @@ def _run(
         migrate()
         database = Database(settings)
         stack.callback(database.close)
-        port = choose(0, "")
+        port = free_port()
         subjects = _load_people(database, settings, f"http://127.0.0.1:{port}", people)
         if nursery is not None:
             nursery.wait_until_ready()

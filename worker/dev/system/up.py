@@ -101,7 +101,7 @@ def _run(
     if sandbox_port is not None:
         supervisor.start(parts.sandbox(sandbox_port))
     numbers = range(1, request.workers + 1)
-    health = {name: ports.choose(0, "") for name in (*(f"worker-{n}" for n in numbers), "rating", "maintenance")}
+    health = {name: ports.free() for name in (*(f"worker-{n}" for n in numbers), "rating", "maintenance")}
     # Each of them has a beat: the clock goes on whichever dies, and no process is there for it alone.
     supervisor.start(*(parts.verification_worker(n, health_port=health[f"worker-{n}"], beat=True) for n in numbers))
     supervisor.start(parts.rating_worker(health["rating"]), parts.maintenance_worker(health["maintenance"]))
