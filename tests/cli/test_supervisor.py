@@ -111,7 +111,7 @@ def test_a_log_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.Monkey
     code = POLITE.replace('print("ready"', 'print("x" * 2000 + "ready"').replace("sys.exit(0)", 'sys.exit("after")')
     talker = Child(program(code, "talker"), tmp_path)
     until_ready(tmp_path, "talker")
-    talker.rotate_log()
+    talker.tend()
     assert talker.log.stat().st_size == 0
     assert talker.log.with_suffix(".log.1").read_text() == f"{'x' * 2000}ready\n"
     talker.terminate()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from worker.dev.parents import end_with
 from worker.dev.system.nursery import Forked, Nursery
+from worker.dev.system.precedence import step_back
 
 LOG_BYTES = 10_000_000
 
@@ -25,6 +26,8 @@ class Program:
     """Added to the launcher's own; the place for what must not stand on a command line."""
 
     grace_s: float = 10
+    steps_back: bool = False
+    """Whether it leaves the CPU to others: nobody waits for its answers."""
 
 
 class Child:
@@ -38,6 +41,7 @@ class Child:
         self.program = program
         self.log = log_directory / f"{program.name}.log"
         self._process = self._start(nursery)
+        self._is_in_place = not program.steps_back
 
     @property
     def pid(self) -> int:
@@ -49,6 +53,13 @@ class Child:
 
     def restart(self) -> None:
         self._process = self._start()
+        self._is_in_place = not self.program.steps_back
+
+    def tend(self) -> None:
+        """To be called every second or so, while it runs and between two runs."""
+        self._rotate_log()
+        if not self._is_in_place and self.ended() is None:
+            self._is_in_place = step_back(self.pid)
 
     def terminate(self) -> None:
         """Ask it to finish what it does and end."""
@@ -67,17 +78,17 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
             self._process.wait()
 
-    def rotate_log(self) -> None:
-        """Keep the log below twice LOG_BYTES: one older copy, and the file that the process goes on writing to."""
-        if self.log.stat().st_size > LOG_BYTES:
-            shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
-            os.truncate(self.log, 0)  # the process appends, so it goes on at the new end
-
     def last_words(self, lines: int = 8) -> str:
         """The end of its log."""
         with self.log.open("rb") as log:
             log.seek(max(0, self.log.stat().st_size - 4096))
             return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
+
+    def _rotate_log(self) -> None:
+        """Keep the log below twice LOG_BYTES: one older copy, and the file that the process goes on writing to."""
+        if self.log.stat().st_size > LOG_BYTES:
+            shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+            os.truncate(self.log, 0)  # the process appends, so it goes on at the new end
 
     def _start(self, nursery: Nursery | None = None) -> "subprocess.Popen[bytes] | Forked":
         launcher = os.getpid()

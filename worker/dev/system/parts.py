@@ -1,4 +1,4 @@
-"""The programs a system is made of, as command lines."""
+"""The programs a system is made of, as command lines. All but the API step back: there somebody waits for an answer."""
 
 import sys
 from collections.abc import Mapping
@@ -31,7 +31,8 @@ each of them imports for itself. None of it may read settings, open anything or 
 
 
 def sandbox(port: int, *, latency: str = "0") -> Program:
-    return Program("sandbox", _python("worker.dev.sandbox", "--port", str(port), "--latency", latency))
+    command = _python("worker.dev.sandbox", "--port", str(port), "--latency", latency)
+    return Program("sandbox", command, steps_back=True)
 
 
 def verification_worker(number: int, *, health_port: int | None = None, beat: bool = False) -> Program:
@@ -55,7 +56,7 @@ def maintenance_worker(health_port: int) -> Program:
 
 def flower(port: int, password: str) -> Program:
     command = _python("worker", "flower", "--port", str(port))
-    return Program("flower", command, {"FLOWER_BASIC_AUTH": f"{FLOWER_USER}:{password}"}, grace_s=5)
+    return Program("flower", command, {"FLOWER_BASIC_AUTH": f"{FLOWER_USER}:{password}"}, grace_s=5, steps_back=True)
 
 
 def api(port: int) -> Program:
@@ -69,7 +70,8 @@ def _worker(
     command = _celery(
         "worker", "--queues", queue, "--hostname", f"{name}@%h", *options, "--without-gossip", "--without-mingle"
     )
-    return Program(name, command, {**_listening_at(health_port), **(environment or {})}, grace_s=15)
+    variables = {**_listening_at(health_port), **(environment or {})}
+    return Program(name, command, variables, grace_s=15, steps_back=True)
 
 
 def _listening_at(health_port: int | None) -> Mapping[str, str]:

@@ -65,7 +65,7 @@ class Supervisor:
         """Look after every child; to be called every second or so."""
         now = time.monotonic()
         for watch in self._watches():
-            watch.child.rotate_log()
+            watch.child.tend()
             if watch.restart_at is not None:
                 if now >= watch.restart_at:
                     watch.restart_at, watch.started = None, now

@@ -1,0 +1,110 @@
+"""Programs in the background leave the CPU to those that somebody waits for."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from worker.dev.system import parts
+from worker.dev.system.child import Child, Program
+from worker.dev.system.precedence import NICE, step_back
+
+SLEEPER = (sys.executable, "-c", "import signal; signal.pause()")
+NOBODY = 65534
+
+pytestmark = pytest.mark.kills
+
+
+def place_of(session: int) -> tuple[int, int | None]:
+    """Its nice value, and that of its group, where there are groups."""
+    group = Path(f"/proc/{session}/autogroup")
+    return os.getpriority(os.PRIO_PROCESS, session), int(group.read_text().split()[-1]) if group.exists() else None
+
+
+def behind() -> tuple[int, int | None]:
+    return NICE, NICE if Path("/proc/self/autogroup").exists() else None
+
+
+def eventually(is_true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_child_steps_back_and_does_so_again_after_a_restart(tmp_path: Path) -> None:
+    sleeper = Child(Program("sleeper", SLEEPER, steps_back=True), tmp_path)
+
+    def is_behind() -> bool:
+        sleeper.tend()
+        return place_of(sleeper.pid) == behind()
+
+    try:
+        eventually(is_behind)
+        os.kill(sleeper.pid, signal.SIGKILL)
+        eventually(lambda: sleeper.ended() is not None)
+        sleeper.tend()
+        sleeper.restart()
+        eventually(is_behind)
+    finally:
+        sleeper.kill()
+
+
+def test_a_child_that_somebody_waits_for_stays_where_it_is(tmp_path: Path) -> None:
+    sleeper = Child(Program("sleeper", SLEEPER), tmp_path)
+    try:
+        before = place_of(sleeper.pid)
+        sleeper.tend()
+        assert place_of(sleeper.pid) == before
+    finally:
+        sleeper.kill()
+
+
+def test_without_privileges_the_kernel_is_asked_until_it_obeys() -> None:
+    """It moves one session in a tenth of a second, whoever asked before."""
+    report = subprocess.run(
+        [sys.executable, "-c", UNPRIVILEGED], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert report.returncode == 0, report.stderr
+    assert report.stdout.split("\n")[:-1] == [str(behind())] * 3
+
+
+UNPRIVILEGED = f"""
+import os, subprocess, time
+from tests.cli.test_precedence import place_of
+from worker.dev.system.precedence import step_back
+if os.getuid() == 0:
+    os.setuid({NOBODY})
+sleepers = [subprocess.Popen(["sleep", "60"], start_new_session=True) for _ in range(3)]
+try:
+    waiting = list(sleepers)
+    deadline = time.monotonic() + 30
+    while waiting and time.monotonic() < deadline:
+        waiting = [sleeper for sleeper in waiting if not step_back(sleeper.pid)]
+    for sleeper in sleepers:
+        print(place_of(sleeper.pid))
+finally:
+    for sleeper in sleepers:
+        sleeper.kill()
+"""
+
+
+def test_a_process_that_has_ended_needs_no_place() -> None:
+    ended = subprocess.Popen(SLEEPER, start_new_session=True)
+    ended.kill()
+    ended.wait()
+    assert step_back(ended.pid)
+
+
+def test_of_the_programs_of_a_system_only_the_api_stays_ahead() -> None:
+    background = [
+        parts.sandbox(1), parts.verification_worker(1), parts.rating_worker(1), parts.maintenance_worker(1),
+        parts.flower(1, "secret"),
+    ]  # fmt: skip
+    assert all(program.steps_back for program in background)
+    assert not parts.api(1).steps_back

@@ -1,0 +1,32 @@
+"""Who gets the CPU first where there is not enough for all: programs that somebody waits for, before those that work in
+the background.
+
+Where Linux groups tasks automatically, as it does almost everywhere, it shares the CPU among sessions; a nice value
+counts only within one. Each of our programs is a session, and so is each connection of PostgreSQL, so the session's own
+value is set too. sched(7), "The autogroup feature".
+"""
+
+import os
+from contextlib import suppress
+
+NICE = 10
+"""A tenth of the CPU beside one with the normal 0 that wants as much; all of it where nobody else wants any."""
+
+
+def step_back(session: int) -> bool:
+    """Have all processes of a session leave the CPU to others; False if the kernel wants to be asked again, later."""
+    with suppress(ProcessLookupError):
+        os.setpriority(os.PRIO_PGRP, session, NICE)
+    try:
+        group = os.open(f"/proc/{session}/autogroup", os.O_WRONLY)
+    except OSError:  # it has ended, or there are no such groups here
+        return True
+    try:
+        os.write(group, str(NICE).encode())
+    except BlockingIOError:  # one a tenth of a second, without privileges
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(group)
+    return True
