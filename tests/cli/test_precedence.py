@@ -94,6 +94,24 @@ finally:
 """
 
 
+def test_a_process_that_was_not_to_be_touched_for_a_moment_kept_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was taken for one that has no group."""
+
+    def refused(*_: object) -> int:
+        raise PermissionError
+
+    sleeper = subprocess.Popen(SLEEPER, start_new_session=True)
+    try:
+        monkeypatch.setattr(os, "open", refused)
+        assert not step_back(sleeper.pid)
+        monkeypatch.undo()
+        eventually(lambda: step_back(sleeper.pid))
+        assert place_of(sleeper.pid) == behind()
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+
+
 def test_a_process_that_has_ended_needs_no_place() -> None:
     ended = subprocess.Popen(SLEEPER, start_new_session=True)
     ended.kill()
