@@ -27,7 +27,7 @@ def place_of(session: int) -> tuple[int, int | None]:
 
 
 def behind() -> tuple[int, int | None]:
-    return NICE, NICE if Path("/proc/self/autogroup").exists() else None
+    return max(NICE, os.getpriority(os.PRIO_PROCESS, 0)), NICE if Path("/proc/self/autogroup").exists() else None
 
 
 def eventually(is_true: Callable[[], bool]) -> None:
@@ -67,20 +67,29 @@ def test_a_child_that_somebody_waits_for_stays_where_it_is(tmp_path: Path) -> No
 
 def test_without_privileges_the_kernel_is_asked_until_it_obeys() -> None:
     """It moves one session in a tenth of a second, whoever asked before."""
-    report = subprocess.run(
-        [sys.executable, "-c", UNPRIVILEGED], capture_output=True, text=True, timeout=60, check=False
-    )
+    assert places_without_privileges(sessions=3, started_at=0) == [str(behind())] * 3
+
+
+def test_a_system_started_at_an_even_lower_priority_could_not_be_tended() -> None:
+    """Nobody may raise a priority without privileges, and 10 is more than 15."""
+    assert places_without_privileges(sessions=1, started_at=15) == [str((15, behind()[1]))]
+
+
+def places_without_privileges(sessions: int, started_at: int) -> list[str]:
+    command = [sys.executable, "-c", UNPRIVILEGED, str(sessions), str(started_at)]
+    report = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert report.returncode == 0, report.stderr
-    assert report.stdout.split("\n")[:-1] == [str(behind())] * 3
+    return report.stdout.splitlines()
 
 
 UNPRIVILEGED = f"""
-import os, subprocess, time
+import os, subprocess, sys, time
 from tests.cli.test_precedence import place_of
 from worker.dev.system.precedence import step_back
+os.setpriority(os.PRIO_PROCESS, 0, int(sys.argv[2]))
 if os.getuid() == 0:
     os.setuid({NOBODY})
-sleepers = [subprocess.Popen(["sleep", "60"], start_new_session=True) for _ in range(3)]
+sleepers = [subprocess.Popen(["sleep", "60"], start_new_session=True) for _ in range(int(sys.argv[1]))]
 try:
     waiting = list(sleepers)
     deadline = time.monotonic() + 30

@@ -27,7 +27,7 @@ class Program:
 
     grace_s: float = 10
     steps_back: bool = False
-    """Whether it leaves the CPU to others: nobody waits for its answers."""
+    """Whether it leaves the CPU to those that somebody waits for."""
 
 
 class Child:

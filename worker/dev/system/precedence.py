@@ -16,7 +16,8 @@ NICE = 10
 def step_back(session: int) -> bool:
     """Have all processes of a session leave the CPU to others; False if the kernel wants to be asked again, later."""
     with suppress(ProcessLookupError):
-        os.setpriority(os.PRIO_PGRP, session, NICE)
+        if os.getpriority(os.PRIO_PROCESS, session) < NICE:  # whoever started us may have said more
+            os.setpriority(os.PRIO_PGRP, session, NICE)
     try:
         group = os.open(f"/proc/{session}/autogroup", os.O_WRONLY)
         try:
