@@ -48,13 +48,15 @@ def test_the_vehicles_at_an_address_are_the_quotes_or_remarks_about_the_address(
 
 
 def test_what_the_provider_says_remains_is_known_to_whoever_watches(system: System) -> None:
-    system.verify(None, VEHICLES, vehicle_id=system.vehicle(plate="SBX0001"), search_by="plate")
-    before = providers.gates(system.redis_url)
-    system.verify(None, VEHICLES, vehicle_id=system.vehicle(plate="SBX0002"), search_by="plate")
-    after = providers.gates(system.redis_url)
-    assert before is not None
-    assert after is not None
-    (one,), (other,) = before.values(), after.values()
-    assert one.remaining is not None
-    assert other.remaining is not None
-    assert other.remaining < one.remaining
+    told = [remaining_after_asking_about(system, plate) for plate in ("SBX0001", "SBX0002", "SBX0003")]
+    # The allowance begins anew with each minute of the clock: between two of the three at the most.
+    assert told[1] < told[0] or told[2] < told[1], told
+
+
+def remaining_after_asking_about(system: System, plate: str) -> int:
+    system.verify(None, VEHICLES, vehicle_id=system.vehicle(plate=plate), search_by="plate")
+    gates = providers.gates(system.redis_url)
+    assert gates is not None
+    (gate,) = gates.values()
+    assert gate.remaining is not None
+    return gate.remaining
