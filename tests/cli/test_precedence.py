@@ -4,12 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
 from worker.dev.system import parts
 from worker.dev.system.child import Child, Program
 from worker.dev.system.precedence import NICE, step_back
@@ -30,13 +29,6 @@ def behind() -> tuple[int, int | None]:
     return max(NICE, os.getpriority(os.PRIO_PROCESS, 0)), NICE if Path("/proc/self/autogroup").exists() else None
 
 
-def eventually(is_true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not is_true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_a_child_steps_back_and_does_so_again_after_a_restart(tmp_path: Path) -> None:
     sleeper = Child(Program("sleeper", SLEEPER, steps_back=True), tmp_path)
 
@@ -45,12 +37,12 @@ def test_a_child_steps_back_and_does_so_again_after_a_restart(tmp_path: Path) ->
         return place_of(sleeper.pid) == behind()
 
     try:
-        eventually(is_behind)
+        until(is_behind)
         os.kill(sleeper.pid, signal.SIGKILL)
-        eventually(lambda: sleeper.ended() is not None)
+        until(lambda: sleeper.ended() is not None)
         sleeper.tend()
         sleeper.restart()
-        eventually(is_behind)
+        until(is_behind)
     finally:
         sleeper.kill()
 
@@ -114,7 +106,7 @@ def test_a_process_that_was_not_to_be_touched_for_a_moment_kept_its_place(monkey
         monkeypatch.setattr(os, "open", refused)
         assert not step_back(sleeper.pid)
         monkeypatch.undo()
-        eventually(lambda: step_back(sleeper.pid))
+        until(lambda: step_back(sleeper.pid))
         assert place_of(sleeper.pid) == behind()
     finally:
         sleeper.kill()
@@ -130,8 +122,11 @@ def test_a_process_that_has_ended_needs_no_place() -> None:
 
 def test_of_the_programs_of_a_system_only_the_api_stays_ahead() -> None:
     background = [
-        parts.sandbox(1), parts.verification_worker(1), parts.rating_worker(1), parts.maintenance_worker(1),
+        parts.sandbox(1),
+        parts.verification_worker(1),
+        parts.rating_worker(1),
+        parts.maintenance_worker(1),
         parts.flower(1, "secret"),
-    ]  # fmt: skip
+    ]
     assert all(program.steps_back for program in background)
     assert not parts.api(1).steps_back

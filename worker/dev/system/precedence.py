@@ -28,6 +28,6 @@ def step_back(session: int) -> bool:
         # Without privileges, one session in a tenth of a second; and who came to its user by setuid(2) is not let near
         # a process that is just about to become another program.
         return False
-    except OSError:  # it has ended, or there are no such groups here
-        return True
+    except OSError:
+        pass  # it has ended, or there are no such groups here
     return True
