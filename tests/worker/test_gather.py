@@ -105,16 +105,22 @@ def test_how_long_the_first_waits_for_others_is_asked_for_each_batch() -> None:
     play(scene())
 
 
+async def submit_one_by_one(gatherer: Gatherer[int, int], count: int) -> list[asyncio.Task[int]]:
+    """Each begun as far as it comes before the next."""
+    calls = []
+    for n in range(count):
+        calls.append(asyncio.create_task(gatherer.submit(n)))
+        for _ in range(5):
+            await asyncio.sleep(0)
+    return calls
+
+
 def test_while_all_calls_are_busy_the_next_batch_grows() -> None:
     async def scene() -> None:
         gate = asyncio.Event()
         work = Works(gate)
         gatherer = Gatherer(work, linger_s=0, at_most=50, at_once=2)
-        calls = []
-        for n in range(40):
-            calls.append(asyncio.create_task(gatherer.submit(n)))
-            for _ in range(5):
-                await asyncio.sleep(0)
+        calls = await submit_one_by_one(gatherer, 40)
         assert work.batches == [[0], [1]]
         gate.set()
         await asyncio.gather(*calls)
@@ -129,11 +135,7 @@ def test_while_a_call_is_alone_the_next_batch_grows() -> None:
         gate = asyncio.Event()
         work = Works(gate)
         gatherer = Gatherer(work, linger_s=0, at_most=50, at_once=2, alone_s=3600)
-        calls = []
-        for n in range(40):
-            calls.append(asyncio.create_task(gatherer.submit(n)))
-            for _ in range(5):
-                await asyncio.sleep(0)
+        calls = await submit_one_by_one(gatherer, 40)
         gate.set()
         await asyncio.gather(*calls)
         assert work.batches == [[0], list(range(1, 40))]
